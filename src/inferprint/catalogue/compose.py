@@ -1,0 +1,216 @@
+"""From folders of data files to checked content: every record, every reference, every name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from inferprint.catalogue.schema import KIND_OF, KINDS, Content, Kind, Raw, checked, fail, field_types
+
+_DEFAULTS = ("source", "date", "quality")
+_NAME_FIELDS = ("model", "names", "host", "note", *_DEFAULTS)
+_VERSION_DASH = re.compile(r"(?<=\d)-(?=\d(?![0-9a-z.]))")
+Places = dict[tuple[str, str], str]
+"""Where each record was read: folder and id to file."""
+
+
+def fold(name: str) -> str:
+    """A name without case, with space and underscore written as a dash."""
+    return re.sub(r"[\s_]+", "-", name.strip().casefold())
+
+
+def model_key(name: str) -> str:
+    """Folded name of a model; a one-digit minor version after a dash counts as after a dot (opus-4-5, opus-4.5)."""
+    return _VERSION_DASH.sub(".", fold(name))
+
+
+def names_of(folder: str, key: str, raw: Raw) -> Iterator[str]:
+    """Folded forms of a record's id and names, as the index holds them."""
+    spell = model_key if folder == "models" else fold
+    yield spell(key)
+    for name in raw.get("names", ()):
+        yield spell(name)
+    if folder in ("gpus", "services"):
+        yield spell(raw["name"])
+
+
+def name_index(folder: str, records: Mapping[str, Raw], places: Places | None = None) -> dict[str, str]:
+    """Folded name to id; a name that two records claim is an error."""
+    index: dict[str, str] = {}
+    for key, raw in records.items():
+        for name in names_of(folder, key, raw):
+            other = index.setdefault(name, key)
+            if other != key:
+                where = (places or {}).get((folder, key), "catalogue")
+                table = KIND_OF[folder].table
+                raise fail(where, f"{table} '{key}': field 'names': '{name}' is already a name of {table} '{other}'")
+    return index
+
+
+def read_folder(folder: Path, *, strict: bool) -> tuple[Content, list[tuple[str, Raw]], Places]:
+    """Checked records of a folder's TOML files, its further names of models, and where each record is.
+
+    Parameters
+    ----------
+    folder
+        Folder with a subfolder for each kind of record.
+    strict
+        Refuse other subfolders; without it they are left to the parts of the package that read them.
+
+    Raises
+    ------
+    CatalogueError
+        A file that is not TOML, an unknown folder or table, a record that breaks the schema, an id given twice.
+    """
+    if not folder.is_dir():
+        raise fail(str(folder), "no such folder", f"A catalogue folder may hold: {', '.join([*KIND_OF, 'names'])}")
+    content: Content = {kind.folder: {} for kind in KINDS}
+    extra: list[tuple[str, Raw]] = []
+    places: Places = {}
+    for path in sorted(folder.rglob("*.toml")):
+        where = path.relative_to(folder).as_posix()
+        part = where.split("/")[0]
+        if part == "names":
+            extra.extend((where, table) for table in _tables(path, where, "name"))
+            continue
+        if part not in KIND_OF:
+            if not strict:
+                continue
+            near = difflib.get_close_matches(part, KIND_OF, n=1, cutoff=0.0)[0]
+            raise fail(where, f"unknown folder '{part}'", f"Nearest: {near}")
+        kind = KIND_OF[part]
+        for table in _tables(path, where, kind.table):
+            raw = checked(kind, table, where)
+            if raw["id"] in content[part]:
+                first = places[part, raw["id"]]
+                raise fail(where, f"{kind.table} '{raw['id']}': field 'id' is given twice, first in {first}")
+            content[part][raw["id"]] = raw
+            places[part, raw["id"]] = where
+    return content, extra, places
+
+
+def _tables(path: Path, where: str, table: str) -> Iterator[Raw]:
+    """The tables of one file; `source`, `date` and `quality` at its top hold for all of them."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise fail(where, f"not a TOML file: {error}") from error
+    common = {name: document.pop(name) for name in _DEFAULTS if name in document and name != table}
+    for name, entries in document.items():
+        if name != table or not isinstance(entries, list):
+            raise fail(where, f"unknown field '{name}' at the top of the file", f"Nearest: [[{table}]]")
+        for entry in entries:
+            yield {**common, **entry}
+
+
+def add_names(content: Content, extra: Iterable[tuple[str, Raw]]) -> None:
+    """Add the further names to the models that they are names of."""
+    for where, table in extra:
+        for name in table:
+            if name not in _NAME_FIELDS:
+                near = difflib.get_close_matches(name, _NAME_FIELDS, n=1, cutoff=0.0)[0]
+                raise fail(where, f"name of '{table.get('model')}': unknown field '{name}'", f"Nearest field: {near}")
+        for name in ("model", "names", *_DEFAULTS):
+            if name not in table:
+                raise fail(where, f"name of '{table.get('model')}': missing field '{name}'")
+        raw = content["models"].get(table["model"])
+        if raw is None:
+            raise _dangling(where, f"name of '{table['model']}'", "model", table["model"], content["models"])
+        if table["source"] not in content["sources"]:
+            raise _dangling(where, f"name of '{table['model']}'", "source", table["source"], content["sources"])
+        have = raw.get("names", [])
+        raw["names"] = [*have, *(name for name in dict.fromkeys(table["names"]) if name not in have)]
+
+
+def check_references(content: Content, places: Places) -> None:
+    """Refuse a reference to a record that is not there, and a name that two records claim.
+
+    Raises
+    ------
+    CatalogueError
+        Naming file, record, field and the nearest id.
+    """
+    for folder, records in content.items():
+        for key, raw in records.items():
+            where = places.get((folder, key), "catalogue")
+            subject = f"{KIND_OF[folder].table} '{key}'"
+            for field, target, asked in _references(KIND_OF[folder], raw):
+                if asked not in content[target]:
+                    raise _dangling(where, subject, field, asked, content[target])
+        if folder != "sources":
+            name_index(folder, records, places)
+    _check_one_default(content["grids"], places)
+
+
+_REFERENCES = {
+    "gpus": (("reference_node", "nodes"),),
+    "nodes": (("gpu", "gpus"),),
+    "services": (("likely_gpus", "gpus"), ("oldest_gpu", "gpus"), ("newest_gpu", "gpus"), ("regions", "regions")),
+    "regions": (("grid_zone", "grids"),),
+}
+
+
+def _references(kind: Kind, raw: Raw) -> Iterator[tuple[str, str, str]]:
+    for field, target in _REFERENCES.get(kind.folder, ()):
+        value = raw.get(field)
+        for asked in [value] if isinstance(value, str) else value or ():
+            yield field, target, asked
+    for field, entry in raw.get("provenance", {}).items():
+        yield f"provenance.{field}.source" if field else "source", "sources", entry[0]
+
+
+def _dangling(where: str, subject: str, field: str, asked: str, there: Iterable[str]) -> Exception:
+    near = difflib.get_close_matches(asked, list(there), n=3, cutoff=0.0)
+    return fail(where, f"{subject}: field '{field}' names '{asked}', which does not exist", f"Nearest: {', '.join(near)}")
+
+
+def _check_one_default(grids: Mapping[str, Raw], places: Places) -> None:
+    """A country's or subdivision's zone must have one default row."""
+    seen: dict[tuple[str, Any, Any], str] = {}
+    for key, raw in grids.items():
+        if not raw.get("default_for_zone", True) or raw["kind"] != "country":
+            continue
+        other = seen.setdefault((raw["kind"], raw.get("country"), raw.get("subdivision")), key)
+        if other != key:
+            where = places.get(("grids", key), "catalogue")
+            raise fail(where, f"grid '{key}': field 'default_for_zone': '{other}' already is the default of this zone")
+
+
+def compose(folder: Path) -> Content:
+    """The whole content of a data folder, complete in itself.
+
+    Raises
+    ------
+    CatalogueError
+        Whatever breaks the schema.
+    """
+    content, extra, places = read_folder(folder, strict=False)
+    add_names(content, extra)
+    check_references(content, places)
+    return {name: dict(sorted(records.items())) for name, records in content.items()}
+
+
+def overlaid(base: Content, folder: Path) -> Content:
+    """A base with a user's folder on top: new ids are added, existing ids replaced."""
+    content, extra, places = read_folder(folder, strict=True)
+    return merged(base, content, extra, {key: f"{folder}/{place}" for key, place in places.items()})
+
+
+def merged(base: Content, over: Content, extra: Iterable[tuple[str, Raw]] = (), places: Places | None = None) -> Content:
+    """A base with checked records on top; references and names are checked over the whole."""
+    content = {name: {**base[name], **over.get(name, {})} for name in base}
+    for _, table in list(extra):
+        key = table.get("model")
+        if key in content["models"]:
+            # The base's raw record is shared and must not change.
+            content["models"][key] = dict(content["models"][key])
+    add_names(content, extra)
+    check_references(content, places or {})
+    return content
+
+
+__all__ = ["Content", "compose", "field_types", "fold", "merged", "model_key", "name_index", "overlaid", "read_folder"]

@@ -1,0 +1,245 @@
+"""The catalogue's records: what is known about models, hardware, services and places.
+
+Every field carries its unit in its name. `None` means unknown, never zero. A field typed `Range` holds a central
+value with the bounds of its 95 % interval. `provenance` gives the origin of a field by name; the entry under the
+empty name holds for every field without one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from inferprint.provenance.source import Provenance
+from inferprint.quantities import Range
+
+Architecture = Literal["dense", "moe", "hybrid", "moe-hybrid", "diffusion", "unknown"]
+DeviceClass = Literal["datacenter", "workstation", "consumer", "apple", "embedded", "tpu", "asic", "cpu"]
+PowerBoundary = Literal["board", "module", "system"]
+ServingClass = Literal[
+    "closed", "open-economy", "open-speed", "throughput", "provisioned", "self-hosted", "local", "router"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What every record has: a key and the origin of its values."""
+
+    id: str
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
+
+    def origin(self, name: str) -> Provenance:
+        """Origin of the field `name`."""
+        return self.provenance.get(name) or self.provenance[""]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model(Record):
+    """A model: its size, its shape and the names it goes by.
+
+    Sizes are None where the developer has not disclosed them. For a dense model the active size is the total size.
+    """
+
+    developer: str
+    family: str = ""
+    base_family: str = ""
+    names: tuple[str, ...] = ()
+    hugging_face_path: str | None = None
+    modality: str = "text"
+    text_generation: bool = True
+    architecture: Architecture = "unknown"
+    total_params_b: float | None = None
+    active_params_b: float | None = None
+    native_precision: str | None = None
+    layers: int | None = None
+    hidden_size: int | None = None
+    attention_heads: int | None = None
+    kv_heads: int | None = None
+    head_size: int | None = None
+    full_attention_layers: int | None = None
+    windowed_attention_layers: int | None = None
+    attention_window_tokens: int | None = None
+    state_space_layers: int | None = None
+    kv_elements_per_token: float | None = None
+    windowed_kv_elements_per_token: float | None = None
+    experts: int | None = None
+    experts_per_token: int | None = None
+    moe_layers: int | None = None
+    context_length: int | None = None
+    release_date: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu(Record):
+    """An accelerator, or a whole chip that computes: memory, dense rates, power, manufacture.
+
+    `power_boundary`: "board" is the accelerator alone; "module" includes a CPU (GH200); "system" is the whole
+    device or machine (Apple, CS-3), to which no host is added.
+    """
+
+    name: str
+    names: tuple[str, ...] = ()
+    vendor: str
+    device_class: DeviceClass
+    generation: str | None = None
+    memory_gb: float | None = None
+    memory_kind: Literal["hbm", "gddr", "unified", "ddr", "sram"] | None = None
+    memory_bandwidth_gb_per_s: float | None = None
+    fp16_dense_tflops: float | None = None
+    fp8_dense_tflops: float | None = None
+    fp4_dense_tflops: float | None = None
+    int8_dense_tops: float | None = None
+    max_power_w: float | None = None
+    power_boundary: PowerBoundary = "board"
+    idle_power_w: float | None = None
+    idle_loaded_power_w: float | None = None
+    link_gb_per_s: float | None = None
+    release_year: int | None = None
+    die_area_mm2: float | None = None
+    embodied_kgco2e: Range | None = None
+    embodied_water_l: Range | None = None
+    reference_node: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node(Record):
+    """A machine or cloud instance; host values exclude the accelerators and are the instance's own share."""
+
+    cloud: str
+    instance: str
+    names: tuple[str, ...] = ()
+    gpu: str | None = None
+    gpu_count: int = 0
+    vcpu_count: int | None = None
+    memory_gb: float | None = None
+    host_idle_power_w: float | None = None
+    host_active_power_w: float | None = None
+    system_max_power_w: float | None = None
+    host_embodied_kgco2e: Range | None = None
+    host_embodied_water_l: float | None = None
+    use_life_years: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Record):
+    """A managed endpoint: what probably runs it, and where.
+
+    `likely_gpus` is ordered as published; `oldest_gpu` and `newest_gpu` bound what is plausible.
+    """
+
+    name: str
+    names: tuple[str, ...] = ()
+    serving_class: ServingClass
+    likely_gpus: tuple[str, ...] = ()
+    oldest_gpu: str | None = None
+    newest_gpu: str | None = None
+    clouds: tuple[str, ...] = ()
+    country: str | None = None
+    region_rule: str = ""
+    regions: tuple[str, ...] = ()
+    developers: tuple[str, ...] = ()
+    pue: Range | None = None
+    wue_l_per_kwh: Range | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region(Record):
+    """A cloud region; `id` is "cloud:region" because region names repeat across clouds."""
+
+    cloud: str
+    region: str
+    location: str
+    country: str
+    subdivision: str | None = None
+    grid_zone: str
+    pue: float | None = None
+    wue_l_per_kwh: float | None = None
+    grid_gco2e_per_kwh: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator(Record):
+    """The average of a data-centre operator's fleet, or a generic default; one record a year.
+
+    `id` is "operator:year", or the bare name for a generic default.
+    """
+
+    operator: str
+    year: int | None = None
+    pue: Range | None = None
+    wue_l_per_kwh: Range | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid(Record):
+    """Electricity of a zone: greenhouse gas, water and primary energy per kWh at the meter."""
+
+    name: str
+    kind: str
+    country: str | None = None
+    subdivision: str | None = None
+    gco2e_per_kwh: float | None = None
+    market_gco2e_per_kwh: float | None = None
+    scope: Literal["lifecycle", "direct"] = "lifecycle"
+    boundary: str = ""
+    year: int | None = None
+    water_l_per_kwh: Range | None = None
+    water_excluding_hydro_l_per_kwh: float | None = None
+    primary_energy_mj_per_kwh: float | None = None
+    default_for_zone: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision(Record):
+    """A number format of weights: what the file weighs and in which arithmetic it is executed.
+
+    `arithmetic` names the peak of the GPU that applies; weight-only formats compute at 16 bit. `effect` is the key of
+    the learned effect of the form's `effects`.
+    """
+
+    names: tuple[str, ...] = ()
+    bytes_per_param: float
+    arithmetic: Literal["fp32", "fp16", "fp8", "fp4", "int8"]
+    effect: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form(Record):
+    """Coefficients of one learned form.
+
+    `terms` multiply ideal seconds (or counts, then in seconds each); `effects` are added in logs by generation and
+    precision; `residual_sigma` is the log standard deviation of measured over predicted on models left out.
+    `arithmetic_peak` says which peak the arithmetic terms were fitted with: 16 bit, or the executed format's.
+    """
+
+    quantity: Literal["energy", "duration", "two-term"]
+    status: Literal["provisional", "fitted"]
+    arithmetic_peak: Literal["fp16", "executed"]
+    terms: Mapping[str, Range]
+    effects: Mapping[str, float] = field(default_factory=dict)
+    residual_sigma: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior(Record):
+    """An assumption with its 95 % range, used where the caller and the catalogue are silent."""
+
+    unit: str
+    meaning: str
+    value: Range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeFit(Record):
+    """A log-log regression of a shape fact on total and active size over the open models of the catalogue.
+
+    ln(target) = intercept + total_slope ln(total in billions) + active_slope ln(active in billions)
+    """
+
+    target: str
+    intercept: float
+    total_slope: float
+    active_slope: float
+    residual_sigma: float
+    models: int

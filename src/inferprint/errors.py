@@ -1,0 +1,103 @@
+"""The errors that Inferprint raises, as one tree.
+
+    InferprintError
+    ├── UnknownName           a model, GPU, node, service, region, zone ... that no catalogue holds
+    ├── InvalidInput          a request field that cannot be: negative, missing, contradictory
+    ├── DoesNotFit            a model that the stated hardware cannot hold
+    ├── Undisclosed           a value that is needed, that nobody has published and that was not given
+    ├── CatalogueError        a data file or artefact that breaks the schema
+    └── FileProblem           a usage file that cannot be read, mapped or written
+
+Each message says what was asked, what is nearest and what to do next. The command line prints it and exits with 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class InferprintError(Exception):
+    """Base of everything that Inferprint raises on purpose.
+
+    Parameters
+    ----------
+    message
+        What was asked and what is wrong with it, one sentence.
+    hint
+        What to do next: the nearest names, the allowed range, the command that lists what there is.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class UnknownName(InferprintError):
+    """A name that no catalogue holds; it is never replaced by a similar one.
+
+    Parameters
+    ----------
+    kind
+        What was looked for: "model", "GPU", "node", "service", "region", "grid zone", "technique".
+    asked
+        The name as it was given.
+    nearest
+        Existing names closest to it, best first.
+    command
+        The command that lists what exists.
+    """
+
+    def __init__(self, kind: str, asked: str, nearest: Sequence[str], command: str) -> None:
+        names = ", ".join(nearest)
+        near = f"Nearest: {names}. " if names else ""
+        super().__init__(f"unknown {kind} '{asked}'", hint=f"{near}List them: {command}")
+        self.kind = kind
+        self.asked = asked
+        self.nearest = tuple(nearest)
+
+
+class InvalidInput(InferprintError):
+    """A field that cannot have the value it was given.
+
+    Parameters
+    ----------
+    field
+        Name of the request field, as in the API.
+    message
+        What is wrong, with the value.
+    """
+
+    def __init__(self, field: str, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{field}: {message}", hint=hint)
+        self.field = field
+
+
+class DoesNotFit(InferprintError):
+    """The stated hardware cannot hold the model's weights and cache.
+
+    Parameters
+    ----------
+    needed_bytes, available_bytes
+        Memory that weights, cache and work space need, and usable memory of the stated devices [bytes].
+    """
+
+    def __init__(self, message: str, *, needed_bytes: float, available_bytes: float, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.needed_bytes = needed_bytes
+        self.available_bytes = available_bytes
+
+
+class Undisclosed(InferprintError):
+    """A needed value that has not been published and was not given."""
+
+
+class CatalogueError(InferprintError):
+    """A data file, a user's catalogue folder or the packaged artefact breaks the schema."""
+
+
+class FileProblem(InferprintError):
+    """A usage file cannot be read, mapped or written."""

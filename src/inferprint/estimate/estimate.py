@@ -1,0 +1,180 @@
+"""From a request to a result: look up its two cards, count its features, multiply."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from inferprint.catalogue import Catalogue
+from inferprint.errors import InvalidInput
+from inferprint.estimate.request import FIELDS, Request, validated
+from inferprint.estimate.result import Result
+from inferprint.rates import MachineCard, MachineSetup, PlaceCard, PlaceSetup, apply, resolve_machine, resolve_place
+from inferprint.units import MS_PER_S
+
+CATALOGUE_VARIABLE = "INFERPRINT_CATALOG"
+"""Environment variable that names a folder of the user's own records."""
+
+
+class Estimator:
+    """Estimates against one catalogue and keeps the cards that it resolved.
+
+    Parameters
+    ----------
+    catalogue
+        The records to use; the packaged ones with those of `INFERPRINT_CATALOG` by default.
+    """
+
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        self.catalogue = catalogue or default_catalogue()
+        self._machines: dict[MachineSetup, MachineCard] = {}
+        self._places: dict[PlaceSetup, PlaceCard] = {}
+
+    def machine(self, setup: MachineSetup) -> MachineCard:
+        """The card of a machine setup, resolved once."""
+        card = self._machines.get(setup)
+        if card is None:
+            card = self._machines[setup] = resolve_machine(self.catalogue, setup)
+        return card
+
+    def place(self, setup: PlaceSetup) -> PlaceCard:
+        """The card of a place setup, resolved once."""
+        card = self._places.get(setup)
+        if card is None:
+            card = self._places[setup] = resolve_place(self.catalogue, setup)
+        return card
+
+    def cards(self, request: Request) -> tuple[MachineCard, PlaceCard]:
+        """Both cards of a request."""
+        machine = self.machine(machine_setup(request))
+        return machine, self.place(place_setup(request, machine))
+
+    def estimate(self, request: Request) -> Result:
+        """Estimate one request.
+
+        Raises
+        ------
+        InferprintError
+            See `inferprint.errors`.
+        """
+        validated(request)
+        machine, place = self.cards(request)
+        features = np.array(machine.modality.count(work_of(request), machine.window, min), dtype=float)
+        outputs = apply(machine, place, features[:, None])[:, :, 0]
+        return Result(request, self.catalogue.version, machine, place, features, outputs)
+
+
+def work_of(request: Request) -> dict[str, float]:
+    """Work of one mean request of the row, as the modality counts it."""
+    n = request.n_requests
+    return {
+        "input_tokens": request.input_tokens / n,
+        "cached_input_tokens": request.cached_input_tokens / n,
+        "output_tokens": request.output_tokens / n,
+        "n_requests": n,
+        "measured_seconds": (request.request_duration_ms or 0.0) / MS_PER_S,
+    }
+
+
+def machine_setup(request: Request) -> MachineSetup:
+    """The part of a request that decides its machine card."""
+    duration, per_token = request.request_duration_ms, request.time_per_output_token_ms
+    known_batch = request.batch_size is not None
+    work = None
+    if duration is not None and not known_batch:
+        n = request.n_requests
+        work = (request.input_tokens / n, request.cached_input_tokens / n, request.output_tokens / n)
+    return MachineSetup(
+        model_id=request.model_id,
+        managed_service_id=request.managed_service_id,
+        cloud_id=request.cloud_id if request.cloud_instance_id else None,
+        cloud_instance_id=request.cloud_instance_id,
+        node_id=request.node_id,
+        gpu_id=request.gpu_id,
+        gpu_count=request.gpu_count,
+        replica_gpu_count=request.replica_gpu_count,
+        batch_size=request.batch_size,
+        precision=request.precision,
+        techniques=request.techniques,
+        active_share=request.active_share,
+        total_params_b=request.total_params_b,
+        active_params_b=request.active_params_b,
+        measured_seconds_per_token=per_token / MS_PER_S if per_token is not None else None,
+        measured_seconds=duration / MS_PER_S if work is not None and duration is not None else None,
+        measured_work=work,
+        device_time_measured=duration is not None and known_batch,
+        method=request.method,
+    )
+
+
+def place_setup(request: Request, machine: MachineCard) -> PlaceSetup:
+    """The part of a request that decides its place card; the machine tells who runs the building."""
+    return PlaceSetup(
+        managed_service_id=machine.service,
+        cloud_id=request.cloud_id or machine.cloud,
+        cloud_region=request.cloud_region or machine.region_hint,
+        country=request.country or machine.country_hint,
+        grid_zone=request.grid_zone,
+        hosting=machine.hosting,
+        pue=request.pue,
+        wue_l_per_kwh=request.wue_l_per_kwh,
+        grid_gco2e_per_kwh=request.grid_gco2e_per_kwh,
+        grid_market_gco2e_per_kwh=request.grid_market_gco2e_per_kwh,
+        grid_water_l_per_kwh=request.grid_water_l_per_kwh,
+    )
+
+
+@lru_cache(maxsize=8)
+def _with_folder(folder: str) -> Catalogue:
+    return Catalogue.packaged().with_folder(folder)
+
+
+def default_catalogue() -> Catalogue:
+    """The packaged catalogue, with the user's folder on top where `INFERPRINT_CATALOG` names one."""
+    folder = os.environ.get(CATALOGUE_VARIABLE)
+    return _with_folder(folder) if folder else Catalogue.packaged()
+
+
+@lru_cache(maxsize=8)
+def _estimator(folder: str) -> Estimator:
+    return Estimator(_with_folder(folder) if folder else Catalogue.packaged())
+
+
+def estimate(model_id: str, **request: Any) -> Result:
+    """Estimate one request against the default catalogue.
+
+    Parameters
+    ----------
+    model_id
+        The model by any name that it is known under.
+    **request
+        Further fields of `Request`; `input_tokens` and `output_tokens` are required.
+
+    Returns
+    -------
+    Result
+        Duration, energy, greenhouse gas, water and embodied impact, each with its 95 % interval.
+
+    Raises
+    ------
+    InferprintError
+        See `inferprint.errors`.
+    """
+    return _estimator(os.environ.get(CATALOGUE_VARIABLE, "")).estimate(request_from(model_id=model_id, **request))
+
+
+def request_from(**values: Any) -> Request:
+    """A `Request` from keywords; an unknown or missing one is an error that names the fields."""
+    try:
+        return Request(**values)
+    except TypeError:
+        for name in values:
+            if name not in FIELDS:
+                raise InvalidInput(name, "is not a field of a request", hint=f"Fields: {', '.join(FIELDS)}.") from None
+        for name in ("model_id", "input_tokens", "output_tokens"):
+            if name not in values:
+                raise InvalidInput(name, "is missing") from None
+        raise

@@ -1,0 +1,143 @@
+"""What is asked: a model, an amount of work, and whatever is known of the host and the place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from inferprint.errors import InvalidInput
+from inferprint.quantities import METHODS, Method
+
+MAX_TOKENS = 1e8
+"""Tokens per request above this are taken for a mistake."""
+
+MAX_SECONDS = 7 * 24 * 3600.0
+"""A measured duration above this is taken for a mistake of unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, or one row that stands for `n_requests` alike.
+
+    Field names are those of the Scope3 AI API where it has them. Token counts of a row are totals over its requests.
+
+    Attributes
+    ----------
+    model_id
+        The model by any name that it is known under.
+    input_tokens, output_tokens
+        All prompt tokens, and all answer tokens [tokens].
+    cached_input_tokens, cache_write_tokens
+        The part of the prompt read from a cache, and the part written to one; both within `input_tokens`. Written
+        tokens are computed like fresh ones.
+    reasoning_tokens
+        The hidden part of the answer, within `output_tokens`; it costs what visible tokens cost.
+    n_requests
+        Requests that the row stands for; means are used then.
+    managed_service_id, cloud_id, cloud_instance_id, cloud_region, node_id, gpu_id, gpu_count, country, grid_zone
+        Where it ran; give what is known.
+    replica_gpu_count
+        Devices that hold one copy of the model; the fewest that fit by default.
+    batch_size
+        Requests that shared each decode step of the replica.
+    time_per_output_token_ms, request_duration_ms
+        Measured times [ms]; the batch is solved from them, unless it is given too.
+    precision
+        Number format of the weights.
+    active_share, pue, wue_l_per_kwh, grid_gco2e_per_kwh, grid_market_gco2e_per_kwh, grid_water_l_per_kwh
+        What the caller knows better than the catalogue.
+    total_params_b, active_params_b
+        Size of the model [1e9 parameters].
+    """
+
+    model_id: str
+    input_tokens: float
+    output_tokens: float
+    cached_input_tokens: float = 0
+    cache_write_tokens: float = 0
+    reasoning_tokens: float = 0
+    n_requests: float = 1
+    managed_service_id: str | None = None
+    cloud_id: str | None = None
+    cloud_instance_id: str | None = None
+    cloud_region: str | None = None
+    node_id: str | None = None
+    gpu_id: str | None = None
+    gpu_count: int | None = None
+    replica_gpu_count: int | None = None
+    country: str | None = None
+    grid_zone: str | None = None
+    batch_size: float | None = None
+    time_per_output_token_ms: float | None = None
+    request_duration_ms: float | None = None
+    precision: str | None = None
+    techniques: tuple[str, ...] = ()
+    active_share: float | None = None
+    pue: float | None = None
+    wue_l_per_kwh: float | None = None
+    grid_gco2e_per_kwh: float | None = None
+    grid_market_gco2e_per_kwh: float | None = None
+    grid_water_l_per_kwh: float | None = None
+    total_params_b: float | None = None
+    active_params_b: float | None = None
+    method: Method = "default"
+
+
+TOKEN_FIELDS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+FIELDS = tuple(f.name for f in fields(Request))
+
+
+def validated(request: Request) -> Request:
+    """The request, if it can be.
+
+    Raises
+    ------
+    InvalidInput
+        Naming the first field that cannot have its value.
+    """
+    n = _count("n_requests", request.n_requests, minimum=1)
+    for name in TOKEN_FIELDS:
+        if _count(name, getattr(request, name)) > MAX_TOKENS * n:
+            value = getattr(request, name)
+            raise InvalidInput(name, f"{value:g} tokens for {n:g} request(s)", hint=f"At most {MAX_TOKENS:g} each.")
+    cached = request.cached_input_tokens + request.cache_write_tokens
+    if cached > request.input_tokens:
+        raise InvalidInput(
+            "cached_input_tokens",
+            f"cache reads and writes ({cached:g}) exceed input_tokens ({request.input_tokens:g})",
+            hint="input_tokens counts the whole prompt, cached tokens included.",
+        )
+    if request.reasoning_tokens > request.output_tokens:
+        raise InvalidInput(
+            "reasoning_tokens",
+            f"{request.reasoning_tokens:g} exceeds output_tokens ({request.output_tokens:g})",
+            hint="output_tokens counts the whole answer, reasoning included.",
+        )
+    if request.method not in METHODS:
+        raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")
+    _check_times(request)
+    return request
+
+
+def _count(name: str, value: Any, *, minimum: int = 0) -> float:
+    """A whole number from `minimum` up, or an error that names the field."""
+    if value is None or isinstance(value, (bool, str)) or not math.isfinite(value):
+        raise InvalidInput(name, f"{value!r} is not a number" if value is not None else "is missing")
+    if value < minimum:
+        raise InvalidInput(name, f"{value:g} is below {minimum}")
+    if value != int(value):
+        raise InvalidInput(name, f"{value:g} is not a whole number")
+    return float(value)
+
+
+def _check_times(request: Request) -> None:
+    """Measured times: positive, plausible, and one of them."""
+    for name in ("time_per_output_token_ms", "request_duration_ms"):
+        value = getattr(request, name)
+        if value is not None and not 0 < value <= MAX_SECONDS * 1000:
+            raise InvalidInput(name, f"{value!r} ms is not a duration", hint="Above 0, at most a week.")
+    if request.time_per_output_token_ms is not None and request.request_duration_ms is not None:
+        raise InvalidInput("time_per_output_token_ms", "given beside request_duration_ms", hint="Give one of them.")
+    if request.request_duration_ms is not None and not request.input_tokens + request.output_tokens:
+        raise InvalidInput("request_duration_ms", "measured for a request without tokens")

@@ -1,0 +1,199 @@
+"""What comes out: each quantity with its interval, its parts, and what it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from inferprint._version import __version__
+from inferprint.estimate.request import FIELDS, Request
+from inferprint.provenance.trace import Entry
+from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Range, Tier
+from inferprint.rates import OUTPUT_NAMES, MachineCard, PlaceCard, total_draws
+from inferprint.rates.draws import Array
+
+_POSITION = {name: i for i, name in enumerate(OUTPUT_NAMES)}
+_UNSPLIT = ("prefill_energy_wh", "decode_energy_wh")
+_GROUPS = 8
+
+
+class Result:
+    """The impact of one request (or of a row that stands for several).
+
+    Every quantity is a `Range`: value, low and high of its 95 % interval, in the unit of its name; None where it is
+    unknown. See `inferprint.quantities.RESULTS` for meanings and boundaries.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        catalogue_version: str,
+        machine: MachineCard,
+        place: PlaceCard,
+        features: Array,
+        outputs: Array,
+    ) -> None:
+        self.request = request
+        self.machine = machine
+        self.place = place
+        self.features = features
+        self._catalogue_version = catalogue_version
+        self._outputs = outputs
+
+    def range(self, name: str) -> Range | None:
+        """A quantity by its name, None where it is unknown."""
+        value, low, high = self._outputs[:, _POSITION[name]].tolist()
+        unsplit = name in _UNSPLIT and self.request.request_duration_ms is not None and value == 0
+        return None if value != value or unsplit else Range(value, low, high)
+
+    def _known(self, name: str) -> Range:
+        value, low, high = self._outputs[:, _POSITION[name]].tolist()
+        return Range(value, low, high)
+
+    @property
+    def duration_ms(self) -> Range:
+        """Time from the start of the prompt to the last token, without queue and network [ms]."""
+        return self._known("duration_ms")
+
+    @property
+    def usage_energy_wh(self) -> Range:
+        """Electricity: accelerators, host, idle share, facility [Wh]."""
+        return self._known("usage_energy_wh")
+
+    @property
+    def usage_emissions_gco2e(self) -> Range:
+        """Greenhouse gas of that electricity, location-based [gCO2e]."""
+        return self._known("usage_emissions_gco2e")
+
+    @property
+    def usage_emissions_market_gco2e(self) -> Range | None:
+        """The same by contract or residual mix [gCO2e]; None where neither is known."""
+        return self.range("usage_emissions_market_gco2e")
+
+    @property
+    def usage_water_ml(self) -> Range:
+        """Water consumed on site and by power generation [mL]."""
+        return self._known("usage_water_ml")
+
+    @property
+    def embodied_emissions_gco2e(self) -> Range:
+        """Share of the manufacture of accelerators and host [gCO2e]."""
+        return self._known("embodied_emissions_gco2e")
+
+    @property
+    def embodied_water_ml(self) -> Range:
+        """Share of the water of that manufacture [mL]."""
+        return self._known("embodied_water_ml")
+
+    @property
+    def breakdown(self) -> dict[str, Range | None]:
+        """The parts of energy and water."""
+        return {quantity.name: self.range(quantity.name) for quantity in BREAKDOWN}
+
+    @property
+    def two_term(self) -> dict[str, Range]:
+        """Duration and energy by the two-term form, for comparison."""
+        return {quantity.name: self._known(quantity.name) for quantity in TWO_TERM}
+
+    @property
+    def quality(self) -> Tier:
+        """Data-quality tier of the result."""
+        return self.machine.tier
+
+    @property
+    def trail(self) -> list[Entry]:
+        """Every number and choice that the result rests on."""
+        return [*self.machine.trail.entries, *self.place.trail.entries]
+
+    @property
+    def assumptions(self) -> list[Entry]:
+        """What nobody stated."""
+        return [*self.machine.trail.assumptions, *self.place.trail.assumptions]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the reader should know before using the numbers."""
+        return [*context_warnings(self.request, self.machine), *self.machine.trail.warnings, *self.place.trail.warnings]
+
+    @cached_property
+    def uncertainty(self) -> dict[str, float]:
+        """Share of each source in the spread of usage_emissions_gco2e, largest first (see `uncertainty_of`)."""
+        return uncertainty_of(self.machine, self.place, self.features, "usage_emissions_gco2e")
+
+    @property
+    def largest_uncertainty(self) -> str | None:
+        """The source that contributes most to the spread; None where there is none."""
+        return next(iter(self.uncertainty), None)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the software and of the data."""
+        return {"inferprint": __version__, "catalogue": self._catalogue_version, "method": self.request.method}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain data, in the shape that `--json` prints."""
+        stated = {name: value for name in FIELDS if (value := getattr(self.request, name)) not in (None, ())}
+        return {
+            "request": stated,
+            "model": self.machine.model,
+            **{quantity.name: as_dict(self.range(quantity.name)) for quantity in RESULTS},
+            "breakdown": {name: as_dict(value) for name, value in self.breakdown.items()},
+            "two_term": {name: as_dict(value) for name, value in self.two_term.items()},
+            "quality": self.quality,
+            "largest_uncertainty": self.largest_uncertainty,
+            "uncertainty": self.uncertainty,
+            "assumptions": [asdict(entry) for entry in self.assumptions],
+            "warnings": self.warnings,
+            "versions": self.versions,
+        }
+
+    def __repr__(self) -> str:
+        energy, gas = self.usage_energy_wh, self.usage_emissions_gco2e
+        return (
+            f"Result({self.machine.model}: {energy.value:.3g} Wh [{energy.low:.3g}, {energy.high:.3g}], "
+            f"{gas.value:.3g} gCO2e [{gas.low:.3g}, {gas.high:.3g}])"
+        )
+
+
+def as_dict(value: Range | None) -> dict[str, float] | None:
+    """A range as plain data."""
+    return None if value is None else {"value": value.value, "low": value.low, "high": value.high}
+
+
+def context_warnings(request: Request, machine: MachineCard) -> list[str]:
+    """Warnings about the amount of work itself."""
+    found = []
+    tokens = (request.input_tokens + request.output_tokens) / request.n_requests
+    if machine.context_length is not None and tokens > machine.context_length:
+        found.append(
+            f"{tokens:g} tokens exceed the context length of {machine.model} ({machine.context_length}): "
+            "estimated as if it took them"
+        )
+    if request.n_requests > 1:
+        found.append("the row stands for several requests: mean lengths are used, which hides long prompts")
+    return found
+
+
+def uncertainty_of(machine: MachineCard, place: PlaceCard, features: Array, output: str) -> dict[str, float]:
+    """Share of each uncertain input in the spread of an output, largest first.
+
+    The share is the first-order one: variance of the log output between groups of draws that are alike in the input,
+    over the whole variance, less what chance alone would give. Inputs of the same "what" are added up. Shares need
+    not sum to 1: the rest is interaction.
+    """
+    draws = np.log(np.maximum(total_draws(machine, place, features)[output][1:], np.finfo(float).tiny))
+    spread = float(np.var(draws))
+    if not spread:
+        return {}
+    shares: dict[str, float] = {}
+    for source, normal in {**machine.sources, **place.sources}.items():
+        groups = np.argsort(normal[1:]).reshape(_GROUPS, -1)
+        between = float(np.var(draws[groups].mean(axis=1))) / spread
+        chance = (_GROUPS - 1) / draws.size
+        name = source.split(":")[0]
+        shares[name] = shares.get(name, 0.0) + max(between - chance, 0.0)
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    return {name: round(share, 4) for name, share in ranked if share > 0.005}

@@ -1,0 +1,195 @@
+"""Ideal seconds of each part of serving a request: work over datasheet peak.
+
+Learned coefficients turn ideal into real; they live in the catalogue, not here. Two views of the same step:
+
+* the **share** of one request: its own prompt and cache reads, plus 1/B of what the batch shares. Energy, device time
+  and manufacture use it; the shares of a batch add up to the step.
+* what the request **sees**: the whole step with all B requests in it. Its duration uses it.
+
+Sizes in parameters, bytes and tokens; rates in bytes/s and FLOP/s of one device; results in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inferprint.physics.work import touched_experts
+from inferprint.quantities import equation
+
+Terms = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What a model makes the hardware read and compute; scalars or arrays over draws.
+
+    Attributes
+    ----------
+    total_params, active_params
+        Parameters in all, and those that one token uses.
+    expert_share
+        Experts per token over experts, k / E; 1 for a dense model.
+    bytes_per_param
+        Weight file size over parameters [bytes].
+    layers, moe_layers, state_space_layers
+        Layers in all, with experts, with a state-space or linear-attention mixer.
+    hidden_size
+        Width of the residual stream.
+    attention_width, windowed_attention_width
+        Query heads x head size, summed over full and over windowed attention layers.
+    kv_bytes_per_token, windowed_kv_bytes_per_token
+        Cache per token of the full and of the windowed attention layers [bytes].
+    window_tokens
+        Attention window of the windowed layers [tokens].
+    """
+
+    total_params: Any
+    active_params: Any
+    expert_share: Any
+    bytes_per_param: Any
+    layers: Any
+    moe_layers: Any
+    state_space_layers: Any
+    hidden_size: Any
+    attention_width: Any
+    windowed_attention_width: Any
+    kv_bytes_per_token: Any
+    windowed_kv_bytes_per_token: Any
+    window_tokens: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """The devices that hold one copy of the model; scalars or arrays over draws.
+
+    Attributes
+    ----------
+    devices
+        Number of devices, G.
+    bandwidth
+        Memory bandwidth of one device [bytes/s].
+    flops_16, flops
+        Dense FLOP/s of one device at 16 bit and at the precision that is executed.
+    link_bandwidth
+        Bandwidth of one device to its peers, one direction [bytes/s].
+    """
+
+    devices: Any
+    bandwidth: Any
+    flops_16: Any
+    flops: Any
+    link_bandwidth: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What else is on the replica: requests per decode step, and the usual lengths of the others [tokens]."""
+
+    batch: Any
+    input_tokens: Any
+    output_tokens: Any
+
+
+@equation("P_exp = (P - P_act) / (1 - k/E);  P_dense = P - P_exp", "docs/method.md#mixture-of-experts")
+def expert_params(total_params: Any, active_params: Any, expert_share: Any) -> Any:
+    """Parameters that sit in experts; 0 for a dense model (k/E = 1)."""
+    sparse = np.less(expert_share, 1.0)
+    spare = np.where(sparse, 1.0 - expert_share, 1.0)
+    return np.where(sparse, np.minimum((total_params - active_params) / spare, total_params), 0.0)
+
+
+@equation("tau = bytes / (G A_bw)", "docs/method.md#ideal-seconds")
+def read_seconds(size: Any, replica: Replica) -> Any:
+    """Seconds to read `size` bytes spread over the replica's memories."""
+    return size / (replica.devices * replica.bandwidth)
+
+
+@equation("tau = FLOP / (G A)", "docs/method.md#ideal-seconds")
+def compute_seconds(flop: Any, replica: Replica, flops: Any) -> Any:
+    """Seconds to compute `flop` operations on all devices at `flops` FLOP/s each."""
+    return flop / (replica.devices * flops)
+
+
+@equation("tau = 2 N d 2 bytes / A_link, 0 on one device", "docs/method.md#ideal-seconds")
+def all_reduce_seconds(shape: ModelShape, replica: Replica) -> Any:
+    """Seconds per token to exchange 16-bit activations twice a layer between the devices of a replica."""
+    return np.where(
+        np.greater(replica.devices, 1), 2 * shape.layers * shape.hidden_size * 2 / replica.link_bandwidth, 0.0
+    )
+
+
+def shared_step(shape: ModelShape, replica: Replica, batch: Any) -> dict[str, Any]:
+    """Ideal cost of one decode step that does not grow with the batch, by term.
+
+    Weight terms in seconds; `layers` and `expert_layers` are counts, their coefficient is in seconds each.
+    """
+    experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
+    dense = shape.total_params - experts
+    b = shape.bytes_per_param
+    return {
+        "dense_weights": read_seconds(b * dense, replica),
+        "expert_weights": read_seconds(b * experts * touched_experts(shape.expert_share, batch), replica),
+        "layers": shape.layers,
+        "expert_layers": shape.moe_layers,
+    }
+
+
+def own_step(shape: ModelShape, replica: Replica) -> dict[str, Any]:
+    """Ideal cost of one request in one decode step, without its cache reads, by term.
+
+    `state_space_layers` and `sequences` are counts, their coefficient is in seconds each.
+    """
+    experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
+    return {
+        "dense_arithmetic": compute_seconds(2 * (shape.total_params - experts), replica, replica.flops),
+        "expert_arithmetic": compute_seconds(2 * experts * shape.expert_share, replica, replica.flops),
+        "all_reduce": all_reduce_seconds(shape, replica),
+        "state_space_layers": shape.state_space_layers,
+        "sequences": np.ones_like(np.asarray(shape.layers, dtype=float)),
+    }
+
+
+def cache_reads(shape: ModelShape, replica: Replica) -> tuple[Any, Any]:
+    """Ideal seconds to read one cached token in all full, and in all windowed, attention layers."""
+    return (
+        read_seconds(shape.kv_bytes_per_token, replica),
+        read_seconds(shape.windowed_kv_bytes_per_token, replica),
+    )
+
+
+@equation("tau_lin = 2 P_act / (G A_f) per fresh token", "docs/method.md#prompt")
+def prompt_linear_seconds(shape: ModelShape, replica: Replica) -> Any:
+    """Ideal seconds of the matrix products of one fresh prompt token."""
+    return compute_seconds(2 * shape.active_params, replica, replica.flops)
+
+
+@equation("tau_att = 4 h d_h N_attn / (G A_16) per pair", "docs/method.md#prompt")
+def prompt_attention_seconds(attention_width: Any, replica: Replica) -> Any:
+    """Ideal seconds of the attention of one (query, key) pair over layers of summed width h d_h N."""
+    return compute_seconds(4 * attention_width, replica, replica.flops_16)
+
+
+@equation("t_in = 2 P n_in / (G A_f)", "docs/method.md#two-term-form")
+def two_term_prefill_seconds(shape: ModelShape, replica: Replica) -> Any:
+    """Ideal prefill seconds per input token of the two-term form."""
+    return compute_seconds(2 * shape.total_params, replica, replica.flops)
+
+
+@equation("t_out = P b n_out / (G A_bw)", "docs/method.md#two-term-form")
+def two_term_decode_seconds(shape: ModelShape, replica: Replica) -> Any:
+    """Ideal decode seconds per output token of the two-term form."""
+    return read_seconds(shape.total_params * shape.bytes_per_param, replica)
+
+
+@equation("t = sum of coefficient x ideal", "docs/method.md#default-form")
+def weighted(terms: Terms, coefficients: Mapping[str, Any]) -> Any:
+    """Sum of the terms, each times its learned coefficient; a term without one counts nothing."""
+    total: Any = 0.0
+    for name, value in terms.items():
+        if name in coefficients:
+            total = total + coefficients[name] * value
+    return total

@@ -1,0 +1,278 @@
+"""Rate cards: all that is known of a machine and of a place, as unit rates with draws.
+
+A **machine card** holds, for every quantity, one rate per feature of the request. A **place card** holds a few factors
+per unit of IT energy. An estimate is features x machine card x place card, for one request as for a million rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inferprint.impact.electricity import emissions
+from inferprint.impact.water import grid_water, site_water
+from inferprint.modalities.base import Modality
+from inferprint.physics.facility import facility_energy
+from inferprint.provenance.trace import Trail
+from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Tier
+from inferprint.rates.draws import SIZE, Array, bounds
+from inferprint.units import JOULES_PER_KWH, JOULES_PER_WH, ML_PER_L, MS_PER_S
+
+MACHINE_QUANTITIES = (
+    "duration",
+    "it_energy",
+    "accelerator_energy",
+    "host_energy",
+    "idle_energy",
+    "prefill_energy",
+    "decode_energy",
+    "embodied_emissions",
+    "embodied_water",
+    "two_term_duration",
+    "two_term_it_energy",
+)
+"""What a machine card rates: [s], [J], [g] and [mL] per unit of a feature."""
+
+PLACE_QUANTITIES = (
+    "energy",
+    "overhead",
+    "emissions",
+    "emissions_market",
+    "water",
+    "site_water",
+    "grid_water",
+    "grid_water_excluding_hydro",
+)
+"""What a place card gives per unit of IT energy: facility energy and overhead [1], [g/kWh], [L/kWh]."""
+
+TINY = float(np.finfo(float).tiny)
+_WH = 1 / JOULES_PER_WH
+_KWH = 1 / JOULES_PER_KWH
+
+OUTPUTS: dict[str, tuple[str, str | None, float]] = {
+    "duration_ms": ("duration", None, MS_PER_S),
+    "usage_energy_wh": ("it_energy", "energy", _WH),
+    "usage_emissions_gco2e": ("it_energy", "emissions", _KWH),
+    "usage_emissions_market_gco2e": ("it_energy", "emissions_market", _KWH),
+    "usage_water_ml": ("it_energy", "water", _KWH * ML_PER_L),
+    "embodied_emissions_gco2e": ("embodied_emissions", None, 1.0),
+    "embodied_water_ml": ("embodied_water", None, 1.0),
+    "accelerator_energy_wh": ("accelerator_energy", None, _WH),
+    "host_energy_wh": ("host_energy", None, _WH),
+    "idle_energy_wh": ("idle_energy", None, _WH),
+    "facility_overhead_wh": ("it_energy", "overhead", _WH),
+    "site_water_ml": ("it_energy", "site_water", _KWH * ML_PER_L),
+    "grid_water_ml": ("it_energy", "grid_water", _KWH * ML_PER_L),
+    "grid_water_excluding_hydro_ml": ("it_energy", "grid_water_excluding_hydro", _KWH * ML_PER_L),
+    "prefill_energy_wh": ("prefill_energy", None, _WH),
+    "decode_energy_wh": ("decode_energy", None, _WH),
+    "two_term_duration_ms": ("two_term_duration", None, MS_PER_S),
+    "two_term_usage_energy_wh": ("two_term_it_energy", "energy", _WH),
+}
+"""Every output: the machine quantity, the place factor (or none) and the unit factor that make it."""
+
+OUTPUT_NAMES = tuple(OUTPUTS)
+assert set(OUTPUT_NAMES) == {q.name for q in (*RESULTS, *BREAKDOWN, *TWO_TERM)}
+
+_MACHINE_INDEX = np.array([MACHINE_QUANTITIES.index(m) for m, _, _ in OUTPUTS.values()])
+_PLACE_INDEX = np.array([PLACE_QUANTITIES.index(p) if p else len(PLACE_QUANTITIES) for _, p, _ in OUTPUTS.values()])
+_UNIT = np.array([unit for _, _, unit in OUTPUTS.values()])
+
+
+@dataclass(frozen=True, slots=True)
+class MachineDraws:
+    """Unit rates with draws. Matrices (SIZE, features), vectors (SIZE,); element 0 of axis 0 is central.
+
+    Attributes
+    ----------
+    energy, seconds, duration
+        Accelerator energy [J], device time [s] and time that the request sees [s], per unit of each feature.
+    two_term_energy, two_term_seconds, two_term_duration
+        The same by the two-term form.
+    host_w, idle_w
+        Host power and idle power charged per second of device time [W].
+    embodied_g, embodied_ml
+        Manufacture per second of device time [gCO2e/s], [mL/s].
+    devices, batch
+        Devices of the replica; requests that share a step.
+    """
+
+    energy: Array
+    seconds: Array
+    duration: Array
+    two_term_energy: Array
+    two_term_seconds: Array
+    two_term_duration: Array
+    host_w: Array
+    idle_w: Array
+    embodied_g: Array
+    embodied_ml: Array
+    devices: Array
+    batch: Array
+
+    @classmethod
+    def picked(cls, cases: list[MachineDraws], index: Any) -> MachineDraws:
+        """Draw i from case `index[i]`."""
+        if len(cases) == 1:
+            return cases[0]
+        rows = np.arange(SIZE)
+
+        def pick(name: str) -> Array:
+            stacked: Array = np.stack([getattr(case, name) for case in cases])
+            return stacked[index, rows]
+
+        return cls(**{name: pick(name) for name in cls.__slots__})
+
+
+@dataclass(frozen=True)
+class MachineCard:
+    """Rates of one model on one way of hosting it.
+
+    Attributes
+    ----------
+    window
+        Attention window that features read [tokens]; 0 where the model has no windowed layer.
+    sources
+        Standard-normal draws of every uncertain input, by "what:which".
+    hosting
+        "service", "cloud", "own" or "desk".
+    cloud, service, region_hint, country_hint
+        What the hosting, or the model's name, says about the place.
+    """
+
+    model: str
+    modality: Modality
+    draws: MachineDraws
+    window: float
+    context_length: int | None
+    sources: Mapping[str, Array]
+    trail: Trail
+    tier: Tier
+    hosting: str
+    cloud: str | None
+    service: str | None
+    region_hint: str | None
+    country_hint: str | None
+
+    def quantity(self, name: str) -> Array:
+        """Draws of a quantity's rate per unit of each feature: shape (SIZE, features)."""
+        d = self.draws
+        part = np.array([feature.part == "prefill" for feature in self.modality.features])
+        rates: dict[str, Any] = {
+            "duration": lambda: d.duration,
+            "it_energy": lambda: d.energy + d.seconds * (d.host_w + d.idle_w)[:, None],
+            "accelerator_energy": lambda: d.energy,
+            "host_energy": lambda: d.seconds * d.host_w[:, None],
+            "idle_energy": lambda: d.seconds * d.idle_w[:, None],
+            "prefill_energy": lambda: d.energy * part,
+            "decode_energy": lambda: d.energy * ~part,
+            "embodied_emissions": lambda: d.seconds * d.embodied_g[:, None],
+            "embodied_water": lambda: d.seconds * d.embodied_ml[:, None],
+            "two_term_duration": lambda: d.two_term_duration,
+            "two_term_it_energy": lambda: d.two_term_energy + d.two_term_seconds * (d.host_w + d.idle_w)[:, None],
+        }
+        result: Array = rates[name]()
+        return result
+
+    @cached_property
+    def table(self) -> Array:
+        """Value, low and high of each quantity per unit of each feature: shape (3, quantities, features)."""
+        stacked = np.stack([self.quantity(name) for name in MACHINE_QUANTITIES], axis=1)
+        return np.stack(bounds(stacked))
+
+
+class Factors(NamedTuple):
+    """A place's side of the outputs, shape (outputs, 1): value, squared log widths, and bound where the value is 0."""
+
+    value: Array
+    low_width: Array
+    high_width: Array
+    high_of_zero: Array
+
+
+class PlaceCard:
+    """Factors of one place per unit of IT energy.
+
+    Parameters
+    ----------
+    pue, wue, intensity, market_intensity, water, water_excluding_hydro
+        Draws, shape (SIZE,): PUE; site water [L/kWh of IT energy]; grid intensity location- and market-based [g/kWh];
+        water of power generation with and without reservoirs [L/kWh]. NaN where unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        pue: Array,
+        wue: Array,
+        intensity: Array,
+        market_intensity: Array,
+        water: Array,
+        water_excluding_hydro: Array,
+        sources: Mapping[str, Array],
+        trail: Trail,
+    ) -> None:
+        one = np.ones(SIZE)
+        facility = facility_energy(one, pue)
+        site, grid = site_water(one, wue), grid_water(facility, water)
+        self.draws: dict[str, Array] = {
+            "energy": facility,
+            "overhead": facility - one,
+            "emissions": emissions(facility, intensity),
+            "emissions_market": emissions(facility, market_intensity),
+            "water": site + grid,
+            "site_water": site,
+            "grid_water": grid,
+            "grid_water_excluding_hydro": grid_water(facility, water_excluding_hydro),
+        }
+        self.sources = sources
+        self.trail = trail
+
+    @cached_property
+    def factors(self) -> Factors:
+        """What multiplies the machine quantity of each output, unit included."""
+        stacked = np.stack([*(self.draws[name] for name in PLACE_QUANTITIES), np.ones(SIZE)], axis=1)
+        value, low, high = (side[_PLACE_INDEX, None] for side in bounds(stacked))
+        logs = np.log(np.maximum([value, low, high], TINY))
+        unit = _UNIT[:, None]
+        zero = value == 0
+        return Factors(
+            value=value * unit,
+            low_width=np.where(zero, 0.0, logs[0] - logs[1]) ** 2,
+            high_width=np.where(zero, 0.0, logs[2] - logs[0]) ** 2,
+            high_of_zero=np.where(zero, high, 0.0) * unit,
+        )
+
+
+def apply(machine: MachineCard, place: PlaceCard, features: Array) -> Array:
+    """All outputs of requests: shape (3, outputs, requests) for features of shape (features, requests).
+
+    Axis 0 is value, low, high. The errors of one machine card move together, so its bounds are dot products with its
+    low and high rates; machine and place are independent, so their widths combine as the root of the sum of squares,
+    in logs. A bound of zero stays zero; the upper bound of a factor whose value is zero multiplies the upper rate.
+    """
+    rates = machine.table @ features
+    logs = np.log(np.maximum(rates, TINY))
+    low_width = ((logs[0] - logs[1]) ** 2)[_MACHINE_INDEX]
+    high_width = ((logs[2] - logs[0]) ** 2)[_MACHINE_INDEX]
+    side = place.factors
+    out = np.empty((3, *low_width.shape))
+    value = np.multiply(rates[0][_MACHINE_INDEX], side.value, out=out[0])
+    np.multiply(value, np.exp(-np.sqrt(low_width + side.low_width)), out=out[1])
+    np.multiply(value, np.exp(np.sqrt(high_width + side.high_width)), out=out[2])
+    out[2] += rates[2][_MACHINE_INDEX] * side.high_of_zero
+    return out
+
+
+def total_draws(machine: MachineCard, place: PlaceCard, features: Array) -> dict[str, Array]:
+    """Draws of every output for summed features, shape (features,): errors are shared, they do not average out."""
+    machine_side = {name: machine.quantity(name) @ features for name in MACHINE_QUANTITIES}
+    one = np.ones(SIZE)
+    return {
+        name: machine_side[quantity] * (place.draws[factor] if factor else one) * unit
+        for name, (quantity, factor, unit) in OUTPUTS.items()
+    }

@@ -1,0 +1,176 @@
+"""A model as the numbers that physics needs; what is not published is predicted, recorded and drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inferprint.catalogue import Catalogue, Model, Precision
+from inferprint.errors import InvalidInput, Undisclosed
+from inferprint.physics.terms import ModelShape
+from inferprint.provenance.trace import Trail
+from inferprint.rates.draws import Sampler
+from inferprint.sizing.shape import predict
+from inferprint.units import BILLION
+
+KV_BYTES = 2
+"""Bytes of one cached key or value: 16 bit."""
+
+MAX_PARAMS_B = 1e5
+"""Sizes above this are taken for a mistake: parameters are given in billions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Total and active parameters, in billions."""
+
+    total: float
+    active: float
+
+
+def model_sizes(model: Model, total_b: float | None, active_b: float | None, trail: Trail) -> Sizes:
+    """The sizes to use: the caller's, else the published ones.
+
+    Raises
+    ------
+    Undisclosed
+        Neither is known.
+    InvalidInput
+        Sizes that cannot be.
+    """
+    for name, size in (("total_params_b", total_b), ("active_params_b", active_b)):
+        if size is not None and not 0 < size <= MAX_PARAMS_B:
+            raise InvalidInput(name, f"{size:g} is not a size", hint=f"Billions of parameters, 0 to {MAX_PARAMS_B:g}.")
+    total = total_b or model.total_params_b
+    active = active_b or (model.active_params_b if total_b is None else None) or total
+    if total is None or active is None:
+        raise Undisclosed(
+            f"the size of '{model.id}' is not disclosed",
+            hint="Pass what you know or assume: --total-params-b and --active-params-b (Python: total_params_b=, "
+            "active_params_b=).",
+        )
+    if active > total:
+        raise InvalidInput("active_params_b", f"{active:g} exceeds the total of {total:g} billion")
+    for name, size, given, published in (
+        ("total_params_b", total, total_b, model.total_params_b),
+        ("active_params_b", active, active_b, model.active_params_b),
+    ):
+        if given is not None:
+            trail.add(name, size, "1e9 parameters", "given", "stated by the caller")
+        elif published is not None and total_b is None:
+            trail.add(name, size, "1e9 parameters", "catalogue", f"published size of {model.id}", model.origin(name))
+        else:
+            trail.add(name, size, "1e9 parameters", "assumed", "no active size given: every parameter is used")
+    return Sizes(total, active)
+
+
+class _Facts:
+    """Shape facts of one model: published ones as they are, missing ones predicted and drawn."""
+
+    def __init__(self, catalogue: Catalogue, model: Model, sizes: Sizes, trail: Trail, sampler: Sampler) -> None:
+        self._catalogue, self._model, self._sizes = catalogue, model, sizes
+        self._trail, self._sampler = trail, sampler
+
+    def get(self, name: str, value: float | None, unit: str) -> Any:
+        """The published value, or draws of the regression's prediction of `name`."""
+        if value is not None:
+            self._trail.add(name, float(value), unit, "catalogue", f"published for {self._model.id}", self._origin(name))
+            return float(value)
+        fit = self._catalogue.shapes[name]
+        coefficients = (fit.intercept, fit.total_slope, fit.active_slope)
+        predicted = predict(coefficients, fit.residual_sigma, self._sizes.total, self._sizes.active)
+        reason = f"not published: predicted from total and active size over {fit.models} open models"
+        self._trail.add(name, predicted, unit, "assumed", reason, fit.origin("intercept"))
+        return self._sampler.spread(f"model shape:{self._model.id}:{name}", predicted)
+
+    def _origin(self, name: str) -> Any:
+        return self._model.origin(name)
+
+
+def model_shape(
+    catalogue: Catalogue, model: Model, sizes: Sizes, precision: Precision, trail: Trail, sampler: Sampler
+) -> ModelShape:
+    """Everything about a model that decides its cost, in SI units; floats, or draws where predicted."""
+    facts = _Facts(catalogue, model, sizes, trail, sampler)
+    layers = facts.get("layers", model.layers, "layers")
+    hidden = facts.get("hidden_size", model.hidden_size, "")
+    expert_share = _expert_share(model, sizes, facts)
+    state_space = _state_space_layers(catalogue, model, layers, trail, sampler)
+    moe_layers = _moe_layers(model, layers, expert_share)
+    full_layers, windowed_layers = _attention_layers(model, layers, state_space)
+    width = _attention_width(model, hidden)
+    kv = facts.get("kv_elements_per_token", model.kv_elements_per_token, "values")
+    return ModelShape(
+        total_params=sizes.total * BILLION,
+        active_params=sizes.active * BILLION,
+        expert_share=expert_share,
+        bytes_per_param=precision.bytes_per_param,
+        layers=layers,
+        moe_layers=moe_layers,
+        state_space_layers=state_space,
+        hidden_size=hidden,
+        attention_width=width * full_layers,
+        windowed_attention_width=width * windowed_layers,
+        kv_bytes_per_token=kv * KV_BYTES,
+        windowed_kv_bytes_per_token=(model.windowed_kv_elements_per_token or 0.0) * KV_BYTES,
+        window_tokens=_window(catalogue, model, trail, sampler),
+    )
+
+
+def _expert_share(model: Model, sizes: Sizes, facts: _Facts) -> Any:
+    """k / E; 1 where every parameter is used."""
+    if sizes.active >= sizes.total:
+        return 1.0
+    known = model.experts and model.experts_per_token
+    share = model.experts_per_token / model.experts if known and model.experts_per_token and model.experts else None
+    drawn = facts.get("expert_share", share, "share")
+    # The experts cannot be used more sparsely than the whole model is.
+    return np.minimum(drawn, sizes.active / sizes.total)
+
+
+def _moe_layers(model: Model, layers: Any, expert_share: Any) -> Any:
+    """Layers with experts: all of a sparse model's, where the count is not published."""
+    if model.moe_layers is not None:
+        return float(model.moe_layers)
+    return np.where(np.less(expert_share, 1.0), layers, 0.0)
+
+
+def _state_space_layers(catalogue: Catalogue, model: Model, layers: Any, trail: Trail, sampler: Sampler) -> Any:
+    """Layers with a state-space or linear-attention mixer; 0 unless the architecture is a hybrid."""
+    if model.state_space_layers is not None:
+        return float(model.state_space_layers)
+    if model.architecture not in ("hybrid", "moe-hybrid"):
+        return 0.0
+    prior = catalogue.priors["shape.ssm-share"]
+    trail.add("state_space_layers", prior.value, "share of layers", "assumed", prior.meaning, prior.origin("value"))
+    return layers * sampler.spread(f"model shape:{model.id}:state_space_layers", prior.value, maximum=1.0)
+
+
+def _attention_layers(model: Model, layers: Any, state_space: Any) -> tuple[Any, Any]:
+    """Layers with full and with windowed attention."""
+    windowed = float(model.windowed_attention_layers or 0)
+    if model.full_attention_layers is not None:
+        return float(model.full_attention_layers), windowed
+    return np.maximum(layers - state_space - windowed, 0.0), windowed
+
+
+def _attention_width(model: Model, hidden: Any) -> Any:
+    """Query heads x head size of one layer; the width of the residual stream where they are not published."""
+    if model.attention_heads and model.head_size:
+        return float(model.attention_heads * model.head_size)
+    return hidden
+
+
+def _window(catalogue: Catalogue, model: Model, trail: Trail, sampler: Sampler) -> float:
+    """Attention window of windowed layers. One number per card, because features read it."""
+    if not model.windowed_attention_layers:
+        return 0.0
+    if model.attention_window_tokens is not None:
+        return float(model.attention_window_tokens)
+    prior = catalogue.priors["attention-window"]
+    trail.add("attention_window_tokens", prior.value.value, "tokens", "assumed", prior.meaning, prior.origin("value"))
+    return prior.value.value
+
+

@@ -1,0 +1,289 @@
+"""From a place setup to a place card: PUE, site water, grid. What is not stated is assumed, with its range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inferprint.catalogue import (
+    Catalogue,
+    Grid,
+    Prior,
+    Region,
+    Service,
+    resolve_grid,
+    resolve_region,
+    resolve_service,
+)
+from inferprint.errors import InvalidInput
+from inferprint.provenance.source import Provenance
+from inferprint.provenance.trace import How, Trail
+from inferprint.quantities import Range
+from inferprint.rates.card import PlaceCard
+from inferprint.rates.draws import Sampler, full
+from inferprint.rates.setup import PlaceSetup
+
+LIMITS = {
+    "pue": (1.0, 5.0),
+    "wue_l_per_kwh": (0.0, 50.0),
+    "grid_gco2e_per_kwh": (0.0, 3000.0),
+    "grid_market_gco2e_per_kwh": (0.0, 3000.0),
+    "grid_water_l_per_kwh": (0.0, 200.0),
+}
+"""What a caller may state; beyond it lies a mistake of unit."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """What is known of a place while it is resolved."""
+
+    catalogue: Catalogue
+    setup: PlaceSetup
+    trail: Trail
+    sampler: Sampler
+    service: Service | None
+    region: Region | None
+
+    def prior(self, name: str) -> Prior:
+        return self.catalogue.priors[name]
+
+    def note(
+        self, name: str, value: str | Range, unit: str, how: How, reason: str, origin: Provenance | None = None
+    ) -> None:
+        self.trail.add(name, value, unit, how, reason, origin)
+
+
+def resolve_place(catalogue: Catalogue, setup: PlaceSetup) -> PlaceCard:
+    """Resolve a place setup into a place card.
+
+    Raises
+    ------
+    UnknownName
+        A region, country, zone or service that the catalogue does not hold.
+    InvalidInput
+        A stated factor that cannot be.
+    """
+    for name, (low, high) in LIMITS.items():
+        value = getattr(setup, name)
+        if value is not None and not low <= value <= high:
+            raise InvalidInput(name, f"{value:g} is out of range", hint=f"{low:g} to {high:g}.")
+    trail, sampler = Trail(), Sampler()
+    service = resolve_service(catalogue, setup.managed_service_id) if setup.managed_service_id else None
+    region = resolve_region(catalogue, setup.cloud_region, setup.cloud_id) if setup.cloud_region else None
+    place = _Place(catalogue, setup, trail, sampler, service, region)
+    pue_key, pue = _pue(place)
+    wue_key, wue = _wue(place)
+    grid, certain = _grid(place)
+    return PlaceCard(
+        pue=full(sampler.spread(pue_key, pue, minimum=1.0)),
+        wue=full(sampler.spread(wue_key, wue)),
+        intensity=full(_intensity(place, grid, certain)),
+        market_intensity=full(_market(place, grid)),
+        water=full(_grid_water(place, grid)),
+        water_excluding_hydro=full(_water_excluding_hydro(place, grid)),
+        sources=sampler.sources,
+        trail=trail,
+    )
+
+
+def _fleet(place: _Place) -> list[Any]:
+    """Published fleet averages of the clouds that may run the request, newest first."""
+    cloud = place.region.cloud if place.region else place.setup.cloud_id
+    names = {"azure": "microsoft", "gcp": "google", "oci": "oracle"}
+    operator = names.get(cloud or "", cloud)
+    fleets = [o for o in place.catalogue.operators.values() if o.operator == operator]
+    return sorted(fleets, key=lambda o: o.year or 0, reverse=True)
+
+
+def _pue(place: _Place) -> tuple[str, Range]:
+    """PUE and the name of its error source."""
+    setup, region, service = place.setup, place.region, place.service
+    spread = place.prior("pue.known-spread").value
+    if setup.pue is not None:
+        place.note("pue", Range.exact(setup.pue), "ratio", "given", "stated by the caller")
+        return "PUE:given", Range.exact(setup.pue)
+    if region is not None and region.pue is not None:
+        value = Range(region.pue, max(region.pue + spread.low, 1.0), region.pue + spread.high)
+        place.note("pue", value, "ratio", "catalogue", f"published for {region.id}", region.origin("pue"))
+        return f"PUE:{region.id}", value
+    if service is not None and service.pue is not None:
+        place.note("pue", service.pue, "ratio", "assumed", f"assumed for {service.name}", service.origin("pue"))
+        return f"PUE:{service.id}", service.pue
+    for fleet in _fleet(place):
+        if fleet.pue is not None:
+            value = _with_width(fleet.pue, spread)
+            place.note("pue", value, "ratio", "assumed", f"fleet average of {fleet.operator}", fleet.origin("pue"))
+            return f"PUE:{fleet.operator}", value
+    name = "pue.desk" if setup.hosting == "desk" else "pue.unknown"
+    prior = place.prior(name)
+    place.note("pue", prior.value, "ratio", "assumed", prior.meaning, prior.origin("value"))
+    return f"PUE:{name}", prior.value
+
+
+def _with_width(value: Range, spread: Range) -> Range:
+    """A published PUE with its own range, or the usual one."""
+    if value.low != value.high:
+        return value
+    return Range(value.value, max(value.value + spread.low, 1.0), value.value + spread.high)
+
+
+def _wue(place: _Place) -> tuple[str, Range]:
+    """Site water per kWh of IT energy and the name of its error source."""
+    setup, region, service = place.setup, place.region, place.service
+    spread = place.prior("wue.known-spread").value
+    unit = "L/kWh of IT energy"
+    if setup.wue_l_per_kwh is not None:
+        value = Range.exact(setup.wue_l_per_kwh)
+        place.note("wue_l_per_kwh", value, unit, "given", "stated by the caller")
+        return "WUE:given", value
+    if region is not None and region.wue_l_per_kwh is not None:
+        value = spread.scaled(region.wue_l_per_kwh)
+        origin = region.origin("wue_l_per_kwh")
+        place.note("wue_l_per_kwh", value, unit, "catalogue", f"published for {region.id}", origin)
+        return f"WUE:{region.id}", value
+    if service is not None and service.wue_l_per_kwh is not None:
+        value, origin = service.wue_l_per_kwh, service.origin("wue_l_per_kwh")
+        place.note("wue_l_per_kwh", value, unit, "assumed", f"assumed for {service.name}", origin)
+        return f"WUE:{service.id}", value
+    for fleet in _fleet(place):
+        if fleet.wue_l_per_kwh is not None:
+            value, origin = spread.scaled(fleet.wue_l_per_kwh.value), fleet.origin("wue_l_per_kwh")
+            place.note("wue_l_per_kwh", value, unit, "assumed", f"fleet average of {fleet.operator}", origin)
+            return f"WUE:{fleet.operator}", value
+    name = "wue.desk" if setup.hosting == "desk" else "wue.unknown"
+    prior = place.prior(name)
+    place.note("wue_l_per_kwh", prior.value, unit, "assumed", prior.meaning, prior.origin("value"))
+    return f"WUE:{name}", prior.value
+
+
+def _grid(place: _Place) -> tuple[Grid, Range]:
+    """The grid zone, and the factor by which its place is uncertain."""
+    setup, catalogue, exact = place.setup, place.catalogue, Range.exact(1.0)
+    if setup.grid_zone:
+        grid = resolve_grid(catalogue, setup.grid_zone)
+        place.note("grid_zone", grid.id, "", "given", grid.name, grid.origin("name"))
+        return grid, exact
+    if place.region is not None:
+        grid = catalogue.grids[place.region.grid_zone]
+        reason = f"{place.region.id} is in {place.region.location}: {grid.name}"
+        place.note("grid_zone", grid.id, "", "catalogue", reason, place.region.origin("grid_zone"))
+        return grid, exact
+    if setup.country:
+        grid = resolve_grid(catalogue, setup.country)
+        place.note("grid_zone", grid.id, "", "given", grid.name, grid.origin("name"))
+        return grid, exact
+    if place.service is not None and place.service.country:
+        return _assumed_grid(place, place.service)
+    grid = catalogue.grids["WORLD"]
+    place.note("grid_zone", grid.id, "", "assumed", "no place stated: world average", grid.origin("gco2e_per_kwh"))
+    return grid, place.prior("grid.unknown-spread").value
+
+
+def _assumed_grid(place: _Place, service: Service) -> tuple[Grid, Range]:
+    """The country of a service, with the spread over the regions that it is likely to use."""
+    grid = resolve_grid(place.catalogue, service.country or "")
+    centre = grid.gco2e_per_kwh or 1.0
+    regions = [place.catalogue.regions[name] for name in service.regions]
+    found = [place.catalogue.grids[region.grid_zone].gco2e_per_kwh or centre for region in regions]
+    bounds = Range(1.0, min([*found, centre]) / centre, max([*found, centre]) / centre)
+    reason = f"no place stated: country of {service.name}, range over its likely regions"
+    place.note("grid_zone", grid.id, "", "assumed", reason, service.origin("country"))
+    return grid, bounds
+
+
+def _intensity(place: _Place, grid: Grid, certain: Range) -> Any:
+    """Location-based intensity [g/kWh]: the caller's, the cloud's own figure, or the zone's."""
+    setup, region, unit = place.setup, place.region, "gCO2e/kWh"
+    spread = place.prior("grid.known-spread").value
+    if setup.grid_gco2e_per_kwh is not None:
+        value = Range.exact(setup.grid_gco2e_per_kwh)
+        place.note("grid_gco2e_per_kwh", value, unit, "given", "stated by the caller")
+        return value.value
+    if region is not None and region.grid_gco2e_per_kwh is not None and not setup.grid_zone:
+        value = spread.scaled(region.grid_gco2e_per_kwh)
+        origin = region.origin("grid_gco2e_per_kwh")
+        place.note("grid_gco2e_per_kwh", value, unit, "catalogue", f"the cloud's own figure for {region.id}", origin)
+        return place.sampler.spread(f"grid intensity:{region.id}", value)
+    if grid.gco2e_per_kwh is None:
+        raise InvalidInput("grid_zone", f"no intensity is known for {grid.id}", hint="Add --grid-gco2e-per-kwh.")
+    upper = spread.high * _lifecycle_ratio(place.catalogue, grid)
+    centre = grid.gco2e_per_kwh
+    value = Range(centre, centre * spread.low * certain.low, centre * upper * certain.high)
+    how: How = "assumed" if certain.low != certain.high else "catalogue"
+    reason = f"{grid.name} {grid.year or ''}, {grid.scope}, {grid.boundary}"
+    place.note("grid_gco2e_per_kwh", value, unit, how, reason, grid.origin("gco2e_per_kwh"))
+    return place.sampler.spread(f"grid intensity:{grid.id}", value)
+
+
+def _lifecycle_ratio(catalogue: Catalogue, grid: Grid) -> float:
+    """Lifecycle over direct intensity of the zone's country: how much a direct factor may leave out."""
+    if grid.scope != "direct" or not grid.country:
+        return 1.0
+    country = catalogue.grids.get(grid.country)
+    direct = next(
+        (g for g in catalogue.grids.values() if g.country == grid.country and g.scope == "direct" and g.kind in OFFICIAL),
+        None,
+    )
+    if country is None or direct is None or not country.gco2e_per_kwh or not direct.gco2e_per_kwh:
+        return 1.0
+    return max(country.gco2e_per_kwh / direct.gco2e_per_kwh, 1.0)
+
+
+OFFICIAL = ("us_national", "country_official")
+
+
+def _market(place: _Place, grid: Grid) -> Any:
+    """Market-based intensity [g/kWh], NaN where neither contract nor residual mix is known."""
+    given = place.setup.grid_market_gco2e_per_kwh
+    if given is not None:
+        place.note("grid_market_gco2e_per_kwh", Range.exact(given), "gCO2e/kWh", "given", "stated by the caller")
+        return given
+    country = place.catalogue.grids.get(grid.country or "")
+    for zone in (grid, country):
+        if zone is not None and zone.market_gco2e_per_kwh is not None:
+            value = place.prior("grid.known-spread").value.scaled(zone.market_gco2e_per_kwh)
+            origin = zone.origin("market_gco2e_per_kwh")
+            place.note("grid_market_gco2e_per_kwh", value, "gCO2e/kWh", "catalogue", "residual mix", origin)
+            return place.sampler.spread(f"market intensity:{zone.id}", value)
+    return np.nan
+
+
+def _watered(place: _Place, grid: Grid) -> Grid:
+    """The zone whose generation mix gives water: its own, else its country's, else the world's."""
+    if grid.water_l_per_kwh is not None:
+        return grid
+    country = place.catalogue.grids.get(grid.country or "")
+    if country is not None and country.water_l_per_kwh is not None:
+        return country
+    return place.catalogue.grids["WORLD"]
+
+
+def _grid_water(place: _Place, grid: Grid) -> Any:
+    """Water of power generation, reservoirs included [L/kWh at the facility's meter]."""
+    given = place.setup.grid_water_l_per_kwh
+    if given is not None:
+        place.note("grid_water_l_per_kwh", Range.exact(given), "L/kWh", "given", "stated by the caller")
+        return given
+    zone = _watered(place, grid)
+    value = zone.water_l_per_kwh or Range.exact(np.nan)
+    if value.low == value.high:
+        value = place.prior("grid-water.spread").value.scaled(value.value)
+    how: How = "catalogue" if zone.id == grid.id else "assumed"
+    reason = f"generation mix of {zone.name}" if zone.id == grid.id else f"none for {grid.id}: mix of {zone.name}"
+    place.note("grid_water_l_per_kwh", value, "L/kWh", how, reason, zone.origin("water_l_per_kwh"))
+    return place.sampler.spread(f"grid water:{zone.id}", value)
+
+
+def _water_excluding_hydro(place: _Place, grid: Grid) -> Any:
+    """The same without reservoir evaporation, which is contested [L/kWh]."""
+    if place.setup.grid_water_l_per_kwh is not None:
+        return np.nan
+    zone = _watered(place, grid)
+    value = zone.water_excluding_hydro_l_per_kwh
+    if value is None:
+        return np.nan
+    return place.prior("grid-water.spread").value.scaled(value).value if value == 0 else place.sampler.spread(
+        f"grid water:{zone.id}", place.prior("grid-water.spread").value.scaled(value)
+    )

@@ -1,0 +1,61 @@
+"""Everything about a request that decides its rates: model, hosting, place, overrides. Not the amount of work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inferprint.quantities import Method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSetup:
+    """What decides a machine card. None means that the caller did not say.
+
+    Attributes
+    ----------
+    measured_seconds_per_token
+        A measured time per output token [s]; the batch is solved from it.
+    measured_seconds, measured_work
+        A measured duration [s] and the input, cached and output tokens of that request; likewise. Where the batch is
+        known, the duration is device time itself and the tokens are left out.
+    """
+
+    model_id: str
+    managed_service_id: str | None = None
+    cloud_id: str | None = None
+    cloud_instance_id: str | None = None
+    node_id: str | None = None
+    gpu_id: str | None = None
+    gpu_count: int | None = None
+    replica_gpu_count: int | None = None
+    batch_size: float | None = None
+    precision: str | None = None
+    techniques: tuple[str, ...] = ()
+    active_share: float | None = None
+    total_params_b: float | None = None
+    active_params_b: float | None = None
+    measured_seconds_per_token: float | None = None
+    measured_seconds: float | None = None
+    measured_work: tuple[float, float, float] | None = None
+    device_time_measured: bool = False
+    method: Method = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceSetup:
+    """What decides a place card. None means that the caller did not say.
+
+    `hosting` is "service", "cloud", "own" or "desk": who runs the building.
+    """
+
+    managed_service_id: str | None = None
+    cloud_id: str | None = None
+    cloud_region: str | None = None
+    country: str | None = None
+    grid_zone: str | None = None
+    hosting: str = "service"
+    pue: float | None = None
+    wue_l_per_kwh: float | None = None
+    grid_gco2e_per_kwh: float | None = None
+    grid_market_gco2e_per_kwh: float | None = None
+    grid_water_l_per_kwh: float | None = None

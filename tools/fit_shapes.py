@@ -1,0 +1,77 @@
+"""Fit the shape of models on their size, over the open models of data/models, and write data/shapes/shapes.toml.
+
+python tools/fit_shapes.py            write
+python tools/fit_shapes.py --check    exit with 1 where the file is not what the models give
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from inferprint.catalogue.compose import compose
+from inferprint.catalogue.records import Model
+from inferprint.catalogue.schema import KIND_OF, build
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "data" / "shapes" / "shapes.toml"
+
+FACTS: dict[str, Callable[[Model], float | None]] = {
+    "layers": lambda m: m.layers,
+    "hidden_size": lambda m: m.hidden_size,
+    "kv_elements_per_token": lambda m: m.kv_elements_per_token,
+    "expert_share": lambda m: m.experts_per_token / m.experts if m.experts and m.experts_per_token else None,
+}
+
+
+def _rows(models: list[Model], fact: Callable[[Model], float | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Design matrix (1, ln total, ln active) and logs of the fact, over models that state it."""
+    known = [(m.total_params_b, m.active_params_b, fact(m)) for m in models]
+    logs = np.log(np.array([[t, a, f] for t, a, f in known if t and a and f]))
+    return np.column_stack([np.ones(len(logs)), logs[:, :2]]), logs[:, 2]
+
+
+def _fit(name: str, models: list[Model]) -> str:
+    """One regression as a TOML table."""
+    design, target = _rows(models, FACTS[name])
+    if name == "expert_share":
+        sparse = design[:, 1] > design[:, 2]
+        design, target = design[sparse], target[sparse]
+    coefficients = np.linalg.lstsq(design, target, rcond=None)[0]
+    freedom = len(target) - design.shape[1]
+    sigma = float(np.sqrt(np.sum((target - design @ coefficients) ** 2) / freedom))
+    constant, total, active = (float(f"{value:.6g}") for value in coefficients)
+    return (
+        f'[[shape]]\nid = "{name}"\ntarget = "{name}"\nintercept = {constant!r}\ntotal_slope = {total!r}\n'
+        f"active_slope = {active!r}\nresidual_sigma = {sigma:.6g}\nmodels = {len(target)}\n"
+        'source = "shape-regression"\ndate = "2026-11-22"\nquality = "low"\n'
+    )
+
+
+def text() -> str:
+    """The data file that the models of data/ give."""
+    raw = compose(ROOT / "data")["models"]
+    models = [build(KIND_OF["models"], record) for record in raw.values()]
+    open_text = [m for m in models if m.text_generation and m.total_params_b]
+    head = "# Written by tools/fit_shapes.py from data/models: shape on size, natural logs, sizes in 1e9 parameters.\n\n"
+    return head + "\n".join(_fit(name, open_text) for name in FACTS)
+
+
+def main() -> int:
+    """Write, or compare with --check."""
+    wanted = text()
+    if "--check" in sys.argv[1:]:
+        if TARGET.read_text(encoding="utf-8") == wanted:
+            return 0
+        print(f"{TARGET.relative_to(ROOT)} is not what data/models gives: run 'make data'")
+        return 1
+    TARGET.parent.mkdir(exist_ok=True)
+    TARGET.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Pins requirements/*.txt from pyproject.toml and requirements/build.in, with hashes, for every supported Python.
+# Options are passed to uv: --upgrade takes the newest releases, --upgrade-package NAME takes one.
+set -eu
+cd "$(dirname "$0")/.."
+
+compile() { # OUTPUT EXTRAS...
+    output=$1
+    shift
+    .venv/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --fork-strategy fewest \
+        --only-binary :all: --generate-hashes --no-header --no-annotate --no-emit-index-url \
+        pyproject.toml requirements/build.in --output-file "$output" "$@"
+}
+
+compile requirements/runtime.txt --extra run "$@"
+compile requirements/dev.txt --extra run --extra validate --extra dev --constraints requirements/runtime.txt "$@"
