@@ -1,7 +1,7 @@
 """Build the packaged catalogue from the reviewed text in data/.
 
-    python tools/build_catalogue.py            write the artefact
-    python tools/build_catalogue.py --check    fail when the artefact is not what data/ gives
+python tools/build_catalogue.py            write the artefact
+python tools/build_catalogue.py --check    fail when the artefact is not what data/ gives
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def drift(new: str, old: str) -> str:
     if new == old:
         return ""
     mine, theirs = set(new.splitlines()), set(old.splitlines())
-    lines = [f"  + {line[:100]}" for line in sorted(mine - theirs)] + [f"  - {line[:100]}" for line in sorted(theirs - mine)]
+    lines = [f"  + {line[:100]}" for line in sorted(mine - theirs)] + [
+        f"  - {line[:100]}" for line in sorted(theirs - mine)
+    ]
     more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
     return "the artefact is not what data/ gives:\n" + "\n".join(lines[:10]) + more
 

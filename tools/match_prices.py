@@ -36,7 +36,9 @@ _LITERALS = {"equals": True, "starts_with": False, "contains": False, "ends_with
 """Match clauses that hold a text, and whether the text is a whole name."""
 
 _PARTIAL = re.compile(r"[^a-z0-9]$|^ft:|-20\d\d$|-0$|^/", re.IGNORECASE)
-_NO_MODEL = re.compile(r"^(openrouter/|ft:|switchpoint/|.*\brouter\b|.*\bmoderation\b)|^gemma-3n?$|\.ft-$", re.IGNORECASE)
+_NO_MODEL = re.compile(
+    r"^(openrouter/|ft:|switchpoint/|.*\brouter\b|.*\bmoderation\b)|^gemma-3n?$|\.ft-$", re.IGNORECASE
+)
 _MODE = re.compile(r":(batch|thinking|beta|extended|free|nitro|exacto)$")
 
 _HOST_PREFIX = {
@@ -112,7 +114,13 @@ _DEVELOPERS = (
 _OWNERS = {"togethercomputer": "Together", "sao10k": "Sao10K", "allenai": "Ai2", "nousresearch": "Nous Research"}
 _OWNERS |= {"cloudflare": "Cloudflare", "swiss-ai": "Swiss AI", "inclusionai": "Ant Group", "liquid": "Liquid AI"}
 _OWNERS |= {"moondream": "Moondream", "meituan": "Meituan", "poolside": "Poolside", "upstage": "Upstage"}
-_OWNERS |= {"aisingapore": "AI Singapore", "sophosympatheia": "sophosympatheia", "baidu": "Baidu", "meta": "Meta", "cohere": "Cohere"}
+_OWNERS |= {
+    "aisingapore": "AI Singapore",
+    "sophosympatheia": "sophosympatheia",
+    "baidu": "Baidu",
+    "meta": "Meta",
+    "cohere": "Cohere",
+}
 _HOSTS = {"accounts", "models", "routers", "fireworks", "cf", "cerebras", "together", "stealth"}
 _MODALITIES = (
     (r".*embed|bge|gte|e5-|voyage|.*m2-bert|uae-", "embedding"),

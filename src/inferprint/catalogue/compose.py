@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from inferprint.catalogue.schema import KIND_OF, KINDS, Content, Kind, Raw, checked, fail, field_types
+from inferprint.catalogue.schema import KIND_OF, KINDS, Content, Kind, Raw, checked, fail
 
 _DEFAULTS = ("source", "date", "quality")
 _NAME_FIELDS = ("model", "names", "host", "note", *_DEFAULTS)
@@ -117,6 +117,8 @@ def add_names(content: Content, extra: Iterable[tuple[str, Raw]]) -> None:
         for name in ("model", "names", *_DEFAULTS):
             if name not in table:
                 raise fail(where, f"name of '{table.get('model')}': missing field '{name}'")
+        if not isinstance(table["names"], list) or not all(isinstance(name, str) for name in table["names"]):
+            raise fail(where, f"name of '{table['model']}': field 'names' must be a list of texts")
         raw = content["models"].get(table["model"])
         if raw is None:
             raise _dangling(where, f"name of '{table['model']}'", "model", table["model"], content["models"])
@@ -165,7 +167,9 @@ def _references(kind: Kind, raw: Raw) -> Iterator[tuple[str, str, str]]:
 
 def _dangling(where: str, subject: str, field: str, asked: str, there: Iterable[str]) -> Exception:
     near = difflib.get_close_matches(asked, list(there), n=3, cutoff=0.0)
-    return fail(where, f"{subject}: field '{field}' names '{asked}', which does not exist", f"Nearest: {', '.join(near)}")
+    return fail(
+        where, f"{subject}: field '{field}' names '{asked}', which does not exist", f"Nearest: {', '.join(near)}"
+    )
 
 
 def _check_one_default(grids: Mapping[str, Raw], places: Places) -> None:
@@ -200,7 +204,9 @@ def overlaid(base: Content, folder: Path) -> Content:
     return merged(base, content, extra, {key: f"{folder}/{place}" for key, place in places.items()})
 
 
-def merged(base: Content, over: Content, extra: Iterable[tuple[str, Raw]] = (), places: Places | None = None) -> Content:
+def merged(
+    base: Content, over: Content, extra: Iterable[tuple[str, Raw]] = (), places: Places | None = None
+) -> Content:
     """A base with checked records on top; references and names are checked over the whole."""
     content = {name: {**base[name], **over.get(name, {})} for name in base}
     for _, table in list(extra):
@@ -211,6 +217,3 @@ def merged(base: Content, over: Content, extra: Iterable[tuple[str, Raw]] = (), 
     add_names(content, extra)
     check_references(content, places or {})
     return content
-
-
-__all__ = ["Content", "compose", "field_types", "fold", "merged", "model_key", "name_index", "overlaid", "read_folder"]

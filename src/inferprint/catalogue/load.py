@@ -123,7 +123,7 @@ class Catalogue:
         Parameters
         ----------
         path
-            Folder with any of models/, gpus/, nodes/, services/, regions/, operators/, grids/, sources/, names/ and so on.
+            Folder with any of models/, gpus/, nodes/, services/, regions/, operators/, grids/, names/, sources/ ...
             A record with an existing id replaces it.
 
         Raises

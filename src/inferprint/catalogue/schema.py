@@ -76,24 +76,25 @@ def fail(where: str, message: str, hint: str = "") -> CatalogueError:
     return CatalogueError(f"{where}: {message}", hint=hint)
 
 
-@functools.cache
-def field_types(record: type) -> dict[str, str]:
+_TYPES = {kind.folder: {item.name: str(item.type) for item in fields(kind.record)} for kind in KINDS}
+"""Folder to the annotation of every field of its records."""
+_REQUIRED = {
+    kind.folder: [x.name for x in fields(kind.record) if x.default is MISSING and x.default_factory is MISSING]
+    for kind in KINDS
+}
+
+
+def field_types(kind: Kind) -> dict[str, str]:
     """Name to annotation of the fields that a table may state, `provenance` aside."""
-    return {item.name: str(item.type) for item in fields(record) if item.name != "provenance"}
+    return {name: wanted for name, wanted in _TYPES[kind.folder].items() if name != "provenance"}
 
 
 @functools.cache
-def _choices(record: type, name: str) -> tuple[str, ...]:
+def _choices(folder: str, name: str) -> tuple[str, ...]:
     """Allowed words of a Literal field, else nothing."""
-    hint = get_type_hints(record)[name]
+    hint = get_type_hints(KIND_OF[folder].record)[name]
     parts = [hint, *get_args(hint)]
     return tuple(word for part in parts for word in get_args(part) if isinstance(word, str))
-
-
-@functools.cache
-def _required(record: type) -> tuple[str, ...]:
-    without = [item for item in fields(record) if item.default is MISSING and item.default_factory is MISSING]
-    return tuple(item.name for item in without)
 
 
 def checked(kind: Kind, table: Mapping[str, Any], where: str) -> Raw:
@@ -117,20 +118,20 @@ def checked(kind: Kind, table: Mapping[str, Any], where: str) -> Raw:
     if not isinstance(key, str) or not key:
         raise fail(where, f"a [[{kind.table}]] has no field 'id'")
     subject = f"{kind.table} '{key}'"
-    known = field_types(kind.record)
+    known = field_types(kind)
     plain = kind.record is Source
     extra = () if plain else (*_ORIGIN, "provenance")
     for name in table:
         if name not in known and name not in extra:
             near = difflib.get_close_matches(name, [*known, *extra], n=1, cutoff=0.0)[0]
             raise fail(where, f"{subject}: unknown field '{name}'", f"Nearest field: {near}")
-    for name in _required(kind.record):
+    for name in _REQUIRED[kind.folder]:
         if name not in table:
             raise fail(where, f"{subject}: missing field '{name}'")
     raw: Raw = {}
     for name in known:
         if name in table:
-            raw[name] = _value(kind.record, name, table[name], f"{where}: {subject}: field '{name}'")
+            raw[name] = _value(kind, name, table[name], f"{where}: {subject}: field '{name}'")
     if not plain:
         raw["provenance"] = _provenance(table, known, f"{where}: {subject}")
     return raw
@@ -148,7 +149,9 @@ def _provenance(table: Mapping[str, Any], known: Mapping[str, str], where: str) 
             raise fail(where, f"provenance of unknown field '{name}'", f"Nearest field: {near}")
         if not isinstance(entry, Mapping):
             raise fail(where, f"field 'provenance.{name}' must be a table")
-        found[name] = _origin({**{k: whole[k] for k in _ORIGIN[:3] if k in whole}, **entry}, where, f"provenance.{name}.")
+        found[name] = _origin(
+            {**{k: whole[k] for k in _ORIGIN[:3] if k in whole}, **entry}, where, f"provenance.{name}."
+        )
     return found
 
 
@@ -174,16 +177,16 @@ def _origin(entry: Mapping[str, Any], where: str, prefix: str) -> list[str]:
     return [texts[0], date, texts[1], texts[2]]
 
 
-def _value(record: type, name: str, value: Any, where: str) -> Any:
+def _value(kind: Kind, name: str, value: Any, where: str) -> Any:
     """One field's value in raw form; `where` ends with the field's name."""
-    words = _choices(record, name)
+    words = _choices(kind.folder, name)
     if words:
         if not isinstance(value, str) or value not in words:
             near = difflib.get_close_matches(str(value), words, n=1, cutoff=0.0)[0]
             raise CatalogueError(f"{where} is {value!r}", hint=f"Nearest: {near}. Allowed: {', '.join(words)}")
         return value
-    wanted = field_types(record)[name].removesuffix(" | None")
-    signed = record in _SIGNED
+    wanted = _TYPES[kind.folder][name].removesuffix(" | None")
+    signed = kind.record in _SIGNED
     if wanted == "Range":
         return _range(value, where, signed)
     if wanted.startswith("Mapping"):
@@ -228,7 +231,7 @@ def _range(value: Any, where: str, signed: bool) -> list[float]:
 
 def build(kind: Kind, raw: Raw) -> Any:
     """The record that a raw form describes; the raw form is trusted to have been checked."""
-    types = field_types(kind.record)
+    types = _TYPES[kind.folder]
     given: dict[str, Any] = {}
     for name, value in raw.items():
         if name == "provenance":
@@ -247,7 +250,7 @@ def table_of(record: Record | Source) -> tuple[Kind, Raw]:
     """The kind of a record made in Python and its fields as a data file would state them."""
     kind = next(kind for kind in KINDS if kind.record is type(record))
     table: Raw = {}
-    for name in field_types(type(record)):
+    for name in field_types(kind):
         value = getattr(record, name)
         if isinstance(value, Range):
             table[name] = value._asdict()

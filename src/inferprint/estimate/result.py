@@ -131,7 +131,12 @@ class Result:
     @property
     def versions(self) -> dict[str, str]:
         """Versions of the software and of the data."""
-        return {"inferprint": __version__, "catalogue": self._catalogue_version, "method": self.request.method}
+        return {
+            "inferprint": __version__,
+            "catalogue": self._catalogue_version,
+            "method": self.request.method,
+            "coefficients": self.machine.coefficients,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data, in the shape that `--json` prints."""

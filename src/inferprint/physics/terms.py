@@ -193,3 +193,18 @@ def weighted(terms: Terms, coefficients: Mapping[str, Any]) -> Any:
         if name in coefficients:
             total = total + coefficients[name] * value
     return total
+
+
+TERM_EQUATIONS = {
+    "dense_weights": "read_seconds",
+    "expert_weights": "read_seconds",
+    "kv_reads": "read_seconds",
+    "dense_arithmetic": "compute_seconds",
+    "expert_arithmetic": "compute_seconds",
+    "all_reduce": "all_reduce_seconds",
+    "prompt_linear": "prompt_linear_seconds",
+    "prompt_attention": "prompt_attention_seconds",
+    "prefill": "two_term_prefill_seconds",
+    "decode": "two_term_decode_seconds",
+}
+"""Function whose equation gives each term; the other terms are counts of layers or sequences."""

@@ -8,7 +8,7 @@ from inferprint.rates.card import (
     apply,
     total_draws,
 )
-from inferprint.rates.machine import resolve_machine
+from inferprint.rates.machine import equation_of_term, resolve_machine
 from inferprint.rates.place import resolve_place
 from inferprint.rates.setup import MachineSetup, PlaceSetup
 
@@ -20,6 +20,7 @@ __all__ = [
     "PlaceCard",
     "PlaceSetup",
     "apply",
+    "equation_of_term",
     "resolve_machine",
     "resolve_place",
     "total_draws",

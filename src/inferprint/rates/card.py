@@ -7,7 +7,7 @@ per unit of IT energy. An estimate is features x machine card x place card, for 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -84,6 +84,21 @@ _UNIT = np.array([unit for _, _, unit in OUTPUTS.values()])
 
 
 @dataclass(frozen=True, slots=True)
+class TermDetail:
+    """Central ideal cost of one term per unit of one feature, its coefficient, and what the form multiplies it by.
+
+    ideal [s], or a count where the coefficient is in seconds; `factor` turns weighted seconds into the form's unit.
+    """
+
+    form: str
+    feature: str
+    term: str
+    ideal: float
+    coefficient: float
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
 class MachineDraws:
     """Unit rates with draws. Matrices (SIZE, features), vectors (SIZE,); element 0 of axis 0 is central.
 
@@ -99,6 +114,8 @@ class MachineDraws:
         Manufacture per second of device time [gCO2e/s], [mL/s].
     devices, batch
         Devices of the replica; requests that share a step.
+    details
+        The central case term by term, for the trail.
     """
 
     energy: Array
@@ -113,6 +130,7 @@ class MachineDraws:
     embodied_ml: Array
     devices: Array
     batch: Array
+    details: tuple[TermDetail, ...]
 
     @classmethod
     def picked(cls, cases: list[MachineDraws], index: Any) -> MachineDraws:
@@ -125,7 +143,8 @@ class MachineDraws:
             stacked: Array = np.stack([getattr(case, name) for case in cases])
             return stacked[index, rows]
 
-        return cls(**{name: pick(name) for name in cls.__slots__})
+        arrays: dict[str, Any] = {f.name: pick(f.name) for f in fields(cls) if f.name != "details"}
+        return cls(**arrays, details=cases[index[0]].details)
 
 
 @dataclass(frozen=True)
@@ -138,6 +157,8 @@ class MachineCard:
         Attention window that features read [tokens]; 0 where the model has no windowed layer.
     sources
         Standard-normal draws of every uncertain input, by "what:which".
+    coefficients
+        Status of the coefficients: "provisional" or "fitted".
     hosting
         "service", "cloud", "own" or "desk".
     cloud, service, region_hint, country_hint
@@ -152,6 +173,7 @@ class MachineCard:
     sources: Mapping[str, Array]
     trail: Trail
     tier: Tier
+    coefficients: str
     hosting: str
     cloud: str | None
     service: str | None

@@ -27,6 +27,7 @@ from inferprint.physics import serving
 from inferprint.physics.node import host_energy, host_share, idle_energy
 from inferprint.physics.power import device_energy, device_seconds
 from inferprint.physics.terms import (
+    TERM_EQUATIONS,
     ModelShape,
     Replica,
     Traffic,
@@ -35,12 +36,13 @@ from inferprint.physics.terms import (
     weighted,
 )
 from inferprint.provenance.trace import Trail
-from inferprint.quantities import Range, Tier
-from inferprint.rates.card import MachineCard, MachineDraws
+from inferprint.quantities import EQUATIONS, Range, Tier
+from inferprint.rates.card import MachineCard, MachineDraws, TermDetail
 from inferprint.rates.draws import SIZE, Array, Sampler, full
 from inferprint.rates.hosting import Candidate, Hosting, does_not_fit, find_hosting, usable_candidates
 from inferprint.rates.model import Sizes, model_shape, model_sizes
 from inferprint.rates.setup import MachineSetup
+from inferprint.techniques.apply import parse, rewritten, stated_precision
 from inferprint.units import BYTES_PER_GB, GIGA, GRAMS_PER_KG, ML_PER_L, SECONDS_PER_YEAR, TERA
 
 FEATURE_NAMES = tuple(feature.name for feature in TEXT.features)
@@ -141,13 +143,17 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
         See `inferprint.errors`.
     """
     trail, sampler = Trail(), Sampler()
+    uses = parse(setup.techniques)
     match = resolve_model(catalogue, setup.model_id)
+    for technique, values in uses:
+        stated = ", ".join(f"{key} = {value}" for key, value in values.items())
+        trail.add(f"technique {technique.name}", stated, "", "given", f"{technique.equation} ({technique.reference})")
     trail.add("model_id", match.model.id, "", "given", f"'{setup.model_id}' {match.how}", match.model.origin("developer"))
     sizes = model_sizes(match.model, setup.total_params_b, setup.active_params_b, trail)
     setup = _with_service(catalogue, setup, match, trail)
     hosting = find_hosting(catalogue, setup, match.model, trail)
     situation = Situation(catalogue, setup, match.model, sizes, hosting, trail, sampler, set())
-    precisions = _precisions(situation, match)
+    precisions = _precisions(situation, match, stated_precision(uses))
     shape = model_shape(catalogue, match.model, sizes, precisions[0], trail, sampler)
     candidates, cases = _cases(situation, shape, precisions)
     draws = _mixed(situation, shape, candidates, precisions, cases)
@@ -155,13 +161,14 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     node = hosting.candidates[0].node if hosting.kind == "cloud" else None
     return MachineCard(
         model=match.model.id,
-        modality=TEXT,
+        modality=rewritten(TEXT, uses),
         draws=draws,
         window=float(shape.window_tokens),
         context_length=match.model.context_length,
         sources=sampler.sources,
         trail=trail,
         tier=_tier(situation),
+        coefficients=catalogue.forms["energy.default"].status,
         hosting=hosting.kind,
         cloud=node.cloud if node is not None else None,
         service=hosting.service.id if hosting.service is not None else None,
@@ -185,10 +192,12 @@ def _with_service(catalogue: Catalogue, setup: MachineSetup, match: ModelMatch, 
     return setup
 
 
-def _precisions(situation: Situation, match: ModelMatch) -> list[Precision]:
+def _precisions(situation: Situation, match: ModelMatch, technique: str | None) -> list[Precision]:
     """Number formats of the weights: the stated one, else the published one, at a service perhaps fp8 too."""
     catalogue, trail = situation.catalogue, situation.trail
-    stated = situation.setup.precision or match.precision_hint
+    if technique and situation.setup.precision:
+        raise InvalidInput("precision", "given beside the technique 'quantisation'", hint="Give one of them.")
+    stated = technique or situation.setup.precision or match.precision_hint
     if stated:
         precision = resolve_precision(catalogue, stated)
         trail.add("precision", precision.id, "", "given", "stated", precision.origin("bytes_per_param"))
@@ -349,10 +358,11 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
     power = devices * (gpu.max_power_w or 0.0)
     share = situation.drawn("power of a busy device", "power-share.serving", maximum=1.0)
     replica = _replica(gpu, case.precision, devices, situation, executed=False)
-    energy = _energy(situation, case, shape, replica, traffic)
+    energy, energy_details = _energy(situation, case, shape, replica, traffic)
     seconds = device_seconds(energy, full(devices)[:, None], gpu.max_power_w, full(share)[:, None])
-    duration = _duration(situation, shape, replica, traffic)
-    two_duration = _two_term(situation, shape, _replica(gpu, case.precision, devices, situation, executed=True))
+    duration, duration_details = _duration(situation, shape, replica, traffic)
+    executed = _replica(gpu, case.precision, devices, situation, executed=True)
+    two_duration, two_details = _two_term(situation, shape, executed)
     two_seconds = two_duration / full(batch)[:, None]
     two_energy = device_energy(two_seconds, full(devices)[:, None], gpu.max_power_w, 1.0)
     if situation.setup.method != "default":
@@ -363,6 +373,7 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
     return MachineDraws(
         energy, seconds, duration, two_energy, two_seconds, two_duration,
         *_per_second(situation, case, devices), full(devices), full(batch),
+        details=(*energy_details, *duration_details, *two_details),
     )  # fmt: skip
 
 
@@ -375,9 +386,20 @@ def device_time_measured(situation: Situation) -> bool:
     return setup.measured_seconds is not None and setup.batch_size is None and prior.low == prior.high
 
 
-def _matrix(ideal: Ideal, coefficients: dict[str, Any]) -> Array:
-    """Weighted terms by feature: shape (SIZE, features)."""
-    return np.stack([full(weighted(ideal.get(name, {}), coefficients)) for name in FEATURE_NAMES], axis=1)
+def _matrix(ideal: Ideal, coefficients: dict[str, Any], level: Any) -> Array:
+    """Weighted terms by feature, times a level: shape (SIZE, features)."""
+    columns = [full(weighted(ideal.get(name, {}), coefficients)) for name in FEATURE_NAMES]
+    return np.stack(columns, axis=1) * full(level)[:, None]
+
+
+def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], factor: Any) -> tuple[TermDetail, ...]:
+    """The central case of a form, term by term."""
+    return tuple(
+        TermDetail(form.id, feature, term, *(float(full(x)[0]) for x in (value, coefficients[term], factor)))
+        for feature, terms in ideal.items()
+        for term, value in terms.items()
+        if term in coefficients
+    )
 
 
 def _unknown_engine(situation: Situation) -> Any:
@@ -389,35 +411,38 @@ def _unknown_engine(situation: Situation) -> Any:
     return age * situation.drawn("parallel layout", "layout.wide-experts")
 
 
-def _energy(situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic) -> Array:
-    """Accelerator energy per unit of each feature [J], by the default form."""
+def _energy(
+    situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
+) -> tuple[Array, tuple[TermDetail, ...]]:
+    """Accelerator energy per unit of each feature [J], by the default form; and its central case in detail."""
     form = situation.catalogue.forms["energy.default"]
     effect = form.effects.get(case.gpu.generation or "", 0.0) + form.effects.get(case.precision.effect, 0.0)
-    level = np.exp(effect) * situation.sampler.residual("energy form", form.residual_sigma) * _unknown_engine(situation)
-    seconds = _matrix(TEXT.share(shape, replica, traffic), situation.coefficients(form))
-    return np.asarray(
-        device_energy(seconds, full(replica.devices)[:, None], case.gpu.max_power_w, full(level)[:, None])
-    )
+    level = np.exp(effect) * situation.sampler.residual("energy form", form.residual_sigma)
+    joules = device_energy(1.0, replica.devices, case.gpu.max_power_w, level * _unknown_engine(situation))
+    ideal, coefficients = TEXT.share(shape, replica, traffic), situation.coefficients(form)
+    return _matrix(ideal, coefficients, joules), _details(form, ideal, coefficients, joules)
 
 
-def _duration(situation: Situation, shape: ModelShape, replica: Replica, traffic: Traffic) -> Array:
-    """Time that the request sees per unit of each feature [s], by the default form."""
+def _duration(
+    situation: Situation, shape: ModelShape, replica: Replica, traffic: Traffic
+) -> tuple[Array, tuple[TermDetail, ...]]:
+    """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
     form = situation.catalogue.forms["duration.default"]
     level = situation.sampler.residual("duration form", form.residual_sigma) * _unknown_engine(situation)
-    seen: Array = _matrix(TEXT.seen(shape, replica, traffic), situation.coefficients(form))
-    return seen * full(level)[:, None]
+    ideal, coefficients = TEXT.seen(shape, replica, traffic), situation.coefficients(form)
+    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, level)
 
 
-def _two_term(situation: Situation, shape: ModelShape, replica: Replica) -> Array:
-    """Duration per unit of each feature [s], by the two-term form."""
+def _two_term(situation: Situation, shape: ModelShape, replica: Replica) -> tuple[Array, tuple[TermDetail, ...]]:
+    """Duration per unit of each feature [s], by the two-term form; and its central case in detail."""
     form = situation.catalogue.forms["two-term"]
     level = situation.sampler.residual("two-term form", form.residual_sigma)
     ideal: Ideal = {
         "fresh_input_tokens": {"prefill": two_term_prefill_seconds(shape, replica)},
         "output_tokens": {"decode": two_term_decode_seconds(shape, replica)},
     }
-    result: Array = _matrix(ideal, situation.coefficients(form)) * full(level)[:, None]
-    return result
+    coefficients = situation.coefficients(form)
+    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, level)
 
 
 def _measured(power: Any, share: Any, batch: Any) -> tuple[Array, Array, Array]:
@@ -517,9 +542,9 @@ def _solved_batch(
     low, high = np.zeros(SIZE), np.log(full(most))
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        slow = _duration(situation, shape, replica, Traffic(np.exp(middle), n_in, n_out)) @ features > seconds
+        slow = _duration(situation, shape, replica, Traffic(np.exp(middle), n_in, n_out))[0] @ features > seconds
         low, high = np.where(slow, low, middle), np.where(slow, middle, high)
-    fastest = float(_duration(situation, shape, replica, Traffic(full(1.0), n_in, n_out))[0] @ features)
+    fastest = float(_duration(situation, shape, replica, Traffic(full(1.0), n_in, n_out))[0][0] @ features)
     if fastest > seconds:
         situation.trail.warnings.append(
             f"the measured {seconds:.3g} s is shorter than one request alone takes on {case.gpu.name} ({fastest:.3g} s): "
@@ -641,3 +666,8 @@ def _tier(situation: Situation) -> Tier:
     if situation.hosting.stated and (known_point or situation.hosting.kind == "desk"):
         return "specified"
     return "assumed"
+
+
+def equation_of_term(term: str) -> tuple[str, str]:
+    """Equation and reference of a term of a form; counts have none."""
+    return EQUATIONS.get(TERM_EQUATIONS.get(term, ""), ("count x seconds each", ""))

@@ -1,0 +1,5 @@
+"""`python -m inferprint`."""
+
+from inferprint.cli import main
+
+main()

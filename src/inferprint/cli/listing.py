@@ -1,0 +1,42 @@
+"""Records of the catalogue as rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferprint.catalogue import Catalogue
+from inferprint.quantities import Range
+from inferprint.techniques.apply import available
+
+FIELDS = {
+    "models": ("id", "developer", "total_params_b", "active_params_b", "context_length", "release_date"),
+    "gpus": ("id", "name", "memory_gb", "memory_bandwidth_gb_per_s", "fp16_dense_tflops", "max_power_w"),
+    "nodes": ("id", "gpu", "gpu_count", "host_active_power_w", "host_embodied_kgco2e"),
+    "services": ("id", "name", "serving_class", "country", "pue"),
+    "regions": ("id", "location", "country", "grid_zone", "pue", "wue_l_per_kwh"),
+    "grids": ("id", "name", "kind", "gco2e_per_kwh", "scope", "year", "water_l_per_kwh"),
+    "precisions": ("id", "bytes_per_param", "arithmetic"),
+    "sources": ("id", "title", "licence", "url"),
+}
+"""What is listed of each kind."""
+
+
+def listing(catalogue: Catalogue, kind: str, query: str) -> list[dict[str, Any]]:
+    """Records whose id or names contain `query`, ids in order."""
+    if kind == "techniques":
+        rows = [
+            {"id": t.name, "meaning": t.meaning, "parameters": ", ".join(p.name for p in t.parameters)}
+            for t in available().values()
+        ]
+        return [row for row in rows if query.lower() in row["id"]]
+    wanted = query.lower().replace("_", "-")
+    found = []
+    for record in getattr(catalogue, kind).values():
+        names = (record.id, *getattr(record, "names", ()), getattr(record, "name", ""))
+        if any(wanted in name.lower().replace("_", "-") for name in names):
+            found.append({field: _plain(getattr(record, field)) for field in FIELDS[kind]})
+    return sorted(found, key=lambda row: str(row["id"]))
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Range) else value

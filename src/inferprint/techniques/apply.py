@@ -1,0 +1,96 @@
+"""From the text of a request ("prefix-caching:hit_rate=0.5") to the techniques that it asks for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from inferprint.discovery import members
+from inferprint.errors import InvalidInput, UnknownName
+from inferprint.modalities.base import Modality
+from inferprint.physics.work import Minimum
+from inferprint.techniques.base import Parameter, Technique, Values, Work
+
+PACKAGE = "inferprint.techniques"
+
+Use = tuple[Technique, Values]
+
+
+def available() -> dict[str, Technique]:
+    """All techniques by name, those of other packages included."""
+    return members(PACKAGE, Technique)
+
+
+def parse(texts: Iterable[str]) -> tuple[Use, ...]:
+    """Techniques with their parameters.
+
+    Raises
+    ------
+    UnknownName
+        A technique that does not exist.
+    InvalidInput
+        A parameter that does not exist or cannot have its value; a technique named twice.
+    """
+    uses: dict[str, Use] = {}
+    for text in texts:
+        name, _, rest = text.partition(":")
+        known = available()
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            raise UnknownName("technique", name, nearest or sorted(known), "inferprint catalog techniques")
+        if name in uses:
+            raise InvalidInput("techniques", f"'{name}' is given twice", hint="Give all its parameters at once.")
+        uses[name] = (known[name], _values(known[name], rest))
+    return tuple(uses.values())
+
+
+def _values(technique: Technique, text: str) -> Values:
+    """Parameter values: the defaults, with what the text states."""
+    values: dict[str, Any] = {parameter.name: parameter.default for parameter in technique.parameters}
+    allowed = {parameter.name: parameter for parameter in technique.parameters}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        if key not in allowed:
+            raise InvalidInput(
+                "techniques", f"{technique.name} has no parameter '{key}'", hint=f"It has: {', '.join(allowed)}."
+            )
+        values[key] = _value(technique, allowed[key], value)
+    return values
+
+
+def _value(technique: Technique, parameter: Parameter, text: str) -> float | str:
+    if isinstance(parameter.default, str):
+        return text
+    allowed = f"{parameter.low:g} to {parameter.high:g}"
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not parameter.low <= value <= parameter.high:
+        message = f"{technique.name}: {parameter.name} = '{text}' is out of range"
+        raise InvalidInput("techniques", message, hint=f"{allowed}: {parameter.meaning}.")
+    return value
+
+
+def stated_precision(uses: Iterable[Use]) -> str | None:
+    """Number format of the weights that a technique asks for."""
+    for technique, values in uses:
+        if technique.precision is not None and (found := technique.precision(values)):
+            return found
+    return None
+
+
+def rewritten(modality: Modality, uses: Iterable[Use]) -> Modality:
+    """The modality with the techniques' rewriting of the work in front of its features."""
+    rewriting = [(t.rewrite_work, values) for t, values in uses if t.rewrite_work is not None]
+    if not rewriting:
+        return modality
+
+    def count(columns: Work, window: Any, minimum: Minimum) -> tuple[Any, ...]:
+        for rewrite, values in rewriting:
+            columns = rewrite(columns, values, minimum)
+        return modality.count(columns, window, minimum)
+
+    return replace(modality, count=count)
