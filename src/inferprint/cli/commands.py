@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import typer
+import click
 
+from inferprint._version import __version__
 from inferprint.cli.options import CATALOG, JSON, SETUP, WORK, Choice, catalogue_of, estimator_of, takes_request
 from inferprint.cli.rates import rate_rows, rates_text
 from inferprint.cli.text import compare_text, estimate_text, explain_text, table
@@ -18,16 +19,17 @@ from inferprint.estimate.compare import chance_of_less, compare
 from inferprint.estimate.estimate import request_from
 from inferprint.estimate.explain import explain
 
-MODEL = Annotated[str, typer.Argument(metavar="MODEL", help="a model, by any name that it is known under")]
+MODEL = click.argument("model", metavar="MODEL")
 
-app = typer.Typer(
-    name="inferprint",
-    help="What an AI inference request costs the world: energy, greenhouse gas, water and hardware, with intervals.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="inferprint")
+def app() -> None:
+    """What an AI inference request costs the world: energy, greenhouse gas, water and hardware, with intervals."""
+
+
+Given = dict[str, Any]
+"""Request fields that the caller stated."""
 
 
 def _print(data: Any) -> None:
@@ -35,29 +37,33 @@ def _print(data: Any) -> None:
 
 
 @app.command("estimate")
+@MODEL
 @takes_request(*WORK, *SETUP)
-def estimate_command(model: MODEL, given: dict[str, Any], catalog: CATALOG = None, as_json: JSON = False) -> None:
+@CATALOG
+@JSON
+def estimate_command(model: str, given: Given, catalog: Path | None, as_json: bool) -> None:
     """Estimate one request."""
     result = estimator_of(catalog).estimate(request_from(model_id=model, **given))
     _print(result.to_dict()) if as_json else print(estimate_text(result))
 
 
 @app.command("explain")
+@MODEL
 @takes_request(*WORK, *SETUP)
-def explain_command(model: MODEL, given: dict[str, Any], catalog: CATALOG = None, as_json: JSON = False) -> None:
+@CATALOG
+@JSON
+def explain_command(model: str, given: Given, catalog: Path | None, as_json: bool) -> None:
     """Print the whole trail of an estimate: every number with its equation, source, date and reason."""
     explanation = explain(estimator_of(catalog).estimate(request_from(model_id=model, **given)))
     _print(explanation.to_dict()) if as_json else print(explain_text(explanation))
 
 
 @app.command("compare")
+@click.argument("models", metavar="MODEL MODEL ...", nargs=-1, required=True)
 @takes_request(*WORK, *SETUP)
-def compare_command(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL MODEL ...", help="two or more models")],
-    given: dict[str, Any],
-    catalog: CATALOG = None,
-    as_json: JSON = False,
-) -> None:
+@CATALOG
+@JSON
+def compare_command(models: tuple[str, ...], given: Given, catalog: Path | None, as_json: bool) -> None:
     """Compare models on the same work."""
     if len(models) < 2:
         raise InvalidInput("models", "one model cannot be compared", hint="Name two or more.")
@@ -70,16 +76,14 @@ def compare_command(
 
 
 @app.command("rates")
+@MODEL
 @takes_request(*SETUP)
-def rates_command(
-    model: MODEL,
-    given: dict[str, Any],
-    output: Annotated[
-        Literal["text", "csv", "json"], typer.Option("--format", help="text, csv or json")
-    ] = "text",
-    catalog: CATALOG = None,
-    as_json: JSON = False,
-) -> None:
+@click.option(
+    "--format", "output", type=click.Choice(["text", "csv", "json"]), default="text", help="Format of the list."
+)
+@CATALOG
+@JSON
+def rates_command(model: str, given: Given, output: str, catalog: Path | None, as_json: bool) -> None:
     """Print the rate card of a model on a host: impacts per 1,000 tokens, like a price list."""
     estimator = estimator_of(catalog)
     request = request_from(model_id=model, input_tokens=0, output_tokens=0, **given)
@@ -94,12 +98,11 @@ KINDS = ("models", "gpus", "nodes", "services", "regions", "grids", "precisions"
 
 
 @app.command("catalog")
-def catalog_command(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help=" | ".join(KINDS))],
-    query: Annotated[str, typer.Argument(metavar="[QUERY]", help="part of a name")] = "",
-    catalog: CATALOG = None,
-    as_json: JSON = False,
-) -> None:
+@click.argument("kind", metavar="|".join(KINDS))
+@click.argument("query", metavar="[QUERY]", default="")
+@CATALOG
+@JSON
+def catalog_command(kind: str, query: str, catalog: Path | None, as_json: bool) -> None:
     """List what the catalogue knows."""
     from inferprint.cli.listing import listing
 
@@ -112,7 +115,7 @@ def catalog_command(
         print(table([[str(v) if v is not None else "-" for v in row.values()] for row in [_heads(rows), *rows]]))
     else:
         print(f"no {kind} contain '{query}'", file=sys.stderr)
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 def _heads(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -120,18 +123,29 @@ def _heads(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @app.command("run")
-@takes_request(*WORK, Choice("model_id", "--model", str, "the model of every row"), *SETUP)
+@click.argument("files", metavar="FILE ...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder to write, new or empty."
+)
+@click.option(
+    "--column", metavar="FIELD=COLUMN", multiple=True, help="A request field and its column; may be repeated."
+)
+@takes_request(Choice("model_id", "--model", str, "The model of every row"), *WORK, *SETUP)
+@click.option(
+    "--format", "output", type=click.Choice(["parquet", "csv"]), default="parquet", help="Format of the impacts."
+)
+@click.option("--overwrite", is_flag=True, help="Replace what --out holds.")
+@CATALOG
+@JSON
 def run_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE ...", help="CSV or Parquet tables of requests")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="folder to write, new or empty")],
-    given: dict[str, Any],
-    column: Annotated[
-        list[str] | None, typer.Option("--column", metavar="FIELD=COLUMN", help="a request field and its column")
-    ] = None,
-    output: Annotated[Literal["parquet", "csv"], typer.Option("--format", help="format of the impacts")] = "parquet",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace what --out holds")] = False,
-    catalog: CATALOG = None,
-    as_json: JSON = False,
+    files: tuple[Path, ...],
+    out: Path,
+    column: tuple[str, ...],
+    given: Given,
+    output: Literal["parquet", "csv"],
+    overwrite: bool,
+    catalog: Path | None,
+    as_json: bool,
 ) -> None:
     """Estimate every row of tables, with totals, intervals and a file of what was rejected."""
     from inferprint.batch import RunOptions, run
@@ -139,7 +153,7 @@ def run_command(
 
     with progress() as report:
         options = RunOptions(
-            columns=_mapping(column or []),
+            columns=_mapping(column),
             fills=given,
             output_format=output,
             overwrite=overwrite,
@@ -151,7 +165,7 @@ def run_command(
 
 
 def _mapping(pairs: Iterable[str]) -> dict[str, str]:
-    """ "field=column" pairs as a mapping."""
+    """Pairs "field=column" as a mapping."""
     mapping = {}
     for pair in pairs:
         field, equals, column = pair.partition("=")

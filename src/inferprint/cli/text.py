@@ -111,15 +111,18 @@ def explain_text(explanation: Explanation) -> str:
     """The whole trail."""
     result = explanation.result
     sections = [estimate_text(result), "", "INPUTS: value [95 %], how, why, source (date, quality)"]
-    for entry in explanation.inputs:
-        origin = f"{entry.source} ({entry.date}, {entry.quality})" if entry.date else entry.source
-        sections.append(f"  {entry.field} = {entry_value(entry)}: {entry.how}, {entry.reason}; {origin}")
+    sections += [_entry_line(entry) for entry in explanation.inputs]
     sections += ["", "WORK: what was asked, as counts", *_step_lines(explanation.features)]
     sections += ["", "TERMS: ideal seconds (or count) x coefficient x level x count", *_step_lines(explanation.terms)]
     sections += ["", "STEPS: from the accelerators to the impacts, central values", *_step_lines(explanation.steps)]
     sections += ["", "UNCERTAINTY: share of the spread of usage_emissions_gco2e"]
     sections += [f"  {name}: {share:.1%}" for name, share in result.uncertainty.items()] or ["  none"]
     return "\n".join(sections)
+
+
+def _entry_line(entry: Entry) -> str:
+    origin = f"{entry.source} ({entry.date}, {entry.quality})" if entry.date else entry.source
+    return f"  {entry.field} = {entry_value(entry)}: {entry.how}, {entry.reason}; {origin}"
 
 
 def _step_lines(steps: Iterable[Step]) -> list[str]:
@@ -135,9 +138,11 @@ def compare_text(results: Sequence[Result], less: Sequence[float]) -> str:
     """Models side by side on the same work; `less` is the chance that each uses less energy than the first."""
     head = ["", *(result.machine.model for result in results)]
     rows = [head]
-    for q in RESULTS:
-        if any(result.range(q.name) for result in results):
-            rows.append([f"{LABELS[q.name]} [{q.unit}]", *(_short(result.range(q.name)) for result in results)])
+    rows += [
+        [f"{LABELS[q.name]} [{q.unit}]", *(_short(result.range(q.name)) for result in results)]
+        for q in RESULTS
+        if any(result.range(q.name) for result in results)
+    ]
     rows.append(["quality", *(result.quality for result in results)])
     rows.append(["largest uncertainty", *(result.largest_uncertainty or "none" for result in results)])
     rows.append(["uses less energy than the first", "", *(f"{share:.0%} likely" for share in less[1:])])

@@ -112,11 +112,12 @@ def machine_setup(request: Request) -> MachineSetup:
 
 def place_setup(request: Request, machine: MachineCard) -> PlaceSetup:
     """The part of a request that decides its place card; the machine tells who runs the building."""
+    placed = request.cloud_region or request.country or request.grid_zone
     return PlaceSetup(
         managed_service_id=machine.service,
         cloud_id=request.cloud_id or machine.cloud,
-        cloud_region=request.cloud_region or machine.region_hint,
-        country=request.country or machine.country_hint,
+        cloud_region=request.cloud_region or (None if placed else machine.region_hint),
+        country=request.country or (None if placed or machine.region_hint else machine.country_hint),
         grid_zone=request.grid_zone,
         hosting=machine.hosting,
         pue=request.pue,

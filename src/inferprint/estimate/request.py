@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, SupportsFloat
+
+import numpy as np
+from numpy.typing import NDArray
 
 from inferprint.errors import InvalidInput
 from inferprint.quantities import METHODS, Method
+from inferprint.units import MS_PER_S
 
 MAX_TOKENS = 1e8
 """Tokens per request above this are taken for a mistake."""
@@ -85,6 +90,21 @@ class Request:
 
 
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+TIME_FIELDS = ("time_per_output_token_ms", "request_duration_ms")
+COUNT_FIELDS = ("gpu_count", "replica_gpu_count")
+NUMBER_FIELDS = (
+    "batch_size",
+    "time_per_output_token_ms",
+    "request_duration_ms",
+    "active_share",
+    "pue",
+    "wue_l_per_kwh",
+    "grid_gco2e_per_kwh",
+    "grid_market_gco2e_per_kwh",
+    "grid_water_l_per_kwh",
+    "total_params_b",
+    "active_params_b",
+)
 FIELDS = tuple(f.name for f in fields(Request))
 
 
@@ -96,10 +116,27 @@ def validated(request: Request) -> Request:
     InvalidInput
         Naming the first field that cannot have its value.
     """
+    _check_tokens(request)
+    for name in COUNT_FIELDS:
+        if getattr(request, name) is not None:
+            _count(name, getattr(request, name), minimum=1)
+    for name in NUMBER_FIELDS:
+        if getattr(request, name) is not None:
+            number(name, getattr(request, name))
+    if not isinstance(request.model_id, str) or not request.model_id:
+        raise InvalidInput("model_id", f"{request.model_id!r} is not a name")
+    if request.method not in METHODS:
+        raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")
+    _check_times(request)
+    return request
+
+
+def _check_tokens(request: Request) -> None:
+    """Token counts: whole, plausible, and parts within their whole."""
     n = _count("n_requests", request.n_requests, minimum=1)
     for name in TOKEN_FIELDS:
-        if _count(name, getattr(request, name)) > MAX_TOKENS * n:
-            value = getattr(request, name)
+        value = _count(name, getattr(request, name))
+        if value > MAX_TOKENS * n:
             raise InvalidInput(name, f"{value:g} tokens for {n:g} request(s)", hint=f"At most {MAX_TOKENS:g} each.")
     cached = request.cached_input_tokens + request.cache_write_tokens
     if cached > request.input_tokens:
@@ -114,16 +151,46 @@ def validated(request: Request) -> Request:
             f"{request.reasoning_tokens:g} exceeds output_tokens ({request.output_tokens:g})",
             hint="output_tokens counts the whole answer, reasoning included.",
         )
-    if request.method not in METHODS:
-        raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")
-    _check_times(request)
-    return request
+
+
+def suspects(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """Rows that `validated` may refuse, for whole columns at once: every row that it refuses is among them.
+
+    Parameters
+    ----------
+    columns
+        `TOKEN_FIELDS` [tokens], n_requests and `TIME_FIELDS` [ms], each of shape (rows,). NaN is missing, and -1 what
+        could not be read as a number.
+    """
+    n = columns["n_requests"]
+    fine = (n >= 1) & (n == np.floor(n)) & np.isfinite(n)
+    for name in TOKEN_FIELDS:
+        value = columns[name]
+        fine &= (value >= 0) & (value <= MAX_TOKENS * n) & (value == np.floor(value))
+    fine &= columns["cached_input_tokens"] + columns["cache_write_tokens"] <= columns["input_tokens"]
+    fine &= columns["reasoning_tokens"] <= columns["output_tokens"]
+    for name in TIME_FIELDS:
+        value = columns[name]
+        fine &= np.isnan(value) | ((value > 0) & (value <= MAX_SECONDS * MS_PER_S))
+    per_token, duration = (~np.isnan(columns[name]) for name in TIME_FIELDS)
+    work = columns["input_tokens"] + columns["output_tokens"] > 0
+    result: NDArray[np.bool_] = ~(fine & ~(per_token & duration) & (work | ~duration))
+    return result
+
+
+def number(name: str, value: Any) -> float:
+    """A finite number, or an error that names the field."""
+    if value is None:
+        raise InvalidInput(name, "is missing")
+    plain = isinstance(value, SupportsFloat) and not isinstance(value, bool)
+    if not plain or not math.isfinite(float(value)):
+        raise InvalidInput(name, f"{value!r} is not a number")
+    return float(value)
 
 
 def _count(name: str, value: Any, *, minimum: int = 0) -> float:
     """A whole number from `minimum` up, or an error that names the field."""
-    if value is None or isinstance(value, (bool, str)) or not math.isfinite(value):
-        raise InvalidInput(name, f"{value!r} is not a number" if value is not None else "is missing")
+    number(name, value)
     if value < minimum:
         raise InvalidInput(name, f"{value:g} is below {minimum}")
     if value != int(value):
@@ -133,9 +200,9 @@ def _count(name: str, value: Any, *, minimum: int = 0) -> float:
 
 def _check_times(request: Request) -> None:
     """Measured times: positive, plausible, and one of them."""
-    for name in ("time_per_output_token_ms", "request_duration_ms"):
+    for name in TIME_FIELDS:
         value = getattr(request, name)
-        if value is not None and not 0 < value <= MAX_SECONDS * 1000:
+        if value is not None and (isinstance(value, (bool, str)) or not 0 < value <= MAX_SECONDS * MS_PER_S):
             raise InvalidInput(name, f"{value!r} ms is not a duration", hint="Above 0, at most a week.")
     if request.time_per_output_token_ms is not None and request.request_duration_ms is not None:
         raise InvalidInput("time_per_output_token_ms", "given beside request_duration_ms", hint="Give one of them.")

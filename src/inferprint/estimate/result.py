@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,7 @@ class Result:
         """A quantity by its name, None where it is unknown."""
         value, low, high = self._outputs[:, _POSITION[name]].tolist()
         unsplit = name in _UNSPLIT and self.request.request_duration_ms is not None and value == 0
-        return None if value != value or unsplit else Range(value, low, high)
+        return None if isnan(value) or unsplit else Range(value, low, high)
 
     def _known(self, name: str) -> Range:
         value, low, high = self._outputs[:, _POSITION[name]].tolist()
@@ -183,18 +185,30 @@ def context_warnings(request: Request, machine: MachineCard) -> list[str]:
 
 
 def uncertainty_of(machine: MachineCard, place: PlaceCard, features: Array, output: str) -> dict[str, float]:
-    """Share of each uncertain input in the spread of an output, largest first.
+    """Share of each uncertain input in the spread of an output, largest first (see `uncertainty_shares`)."""
+    return uncertainty_shares(total_draws(machine, place, features)[output], {**machine.sources, **place.sources})
+
+
+def uncertainty_shares(output: Array, sources: Mapping[str, Array]) -> dict[str, float]:
+    """Share of each uncertain input in the spread of draws of an output, largest first.
 
     The share is the first-order one: variance of the log output between groups of draws that are alike in the input,
     over the whole variance, less what chance alone would give. Inputs of the same "what" are added up. Shares need
     not sum to 1: the rest is interaction.
+
+    Parameters
+    ----------
+    output
+        Draws of the output, shape (SIZE,), element 0 central; any unit.
+    sources
+        Standard-normal draws of every uncertain input, by "what:which".
     """
-    draws = np.log(np.maximum(total_draws(machine, place, features)[output][1:], np.finfo(float).tiny))
+    draws = np.log(np.maximum(output[1:], np.finfo(float).tiny))
     spread = float(np.var(draws))
     if not spread:
         return {}
     shares: dict[str, float] = {}
-    for source, normal in {**machine.sources, **place.sources}.items():
+    for source, normal in sources.items():
         groups = np.argsort(normal[1:]).reshape(_GROUPS, -1)
         between = float(np.var(draws[groups].mean(axis=1))) / spread
         chance = (_GROUPS - 1) / draws.size

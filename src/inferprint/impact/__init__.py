@@ -1,0 +1,1 @@
+"""Equations that turn energy and hardware into environmental impact; numbers in, numbers out."""

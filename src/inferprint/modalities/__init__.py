@@ -1,0 +1,1 @@
+"""Ways of asking a model; one file is one modality, found by its type."""

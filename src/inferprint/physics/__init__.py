@@ -1,0 +1,1 @@
+"""Equations of inference hardware: numbers in, numbers out, NumPy and nothing else."""

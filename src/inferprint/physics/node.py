@@ -20,9 +20,7 @@ def host_energy(seconds: Any, share: Any, host_active_w: Any) -> Any:
 
 
 @equation("E_idle = (n P_g_idle + s P_host_idle) t_s (1 - a) / a", "docs/method.md#node")
-def idle_energy(
-    seconds: Any, devices: Any, device_idle_w: Any, share: Any, host_idle_w: Any, active_share: Any
-) -> Any:
+def idle_energy(seconds: Any, devices: Any, device_idle_w: Any, share: Any, host_idle_w: Any, active_share: Any) -> Any:
     """Share of the time when the node is powered and serves nobody [J].
 
     Parameters

@@ -14,9 +14,7 @@ REPLICA_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 @equation("M = b P (1 + o) + B (kv ctx + kv_W min(ctx, W)) + G M_work", "docs/method.md#memory")
-def memory_needed(
-    shape: ModelShape, batch: Any, context: Any, devices: Any, overhead: Any, work_bytes: Any
-) -> Any:
+def memory_needed(shape: ModelShape, batch: Any, context: Any, devices: Any, overhead: Any, work_bytes: Any) -> Any:
     """Memory that a replica needs [bytes].
 
     Parameters

@@ -141,7 +141,8 @@ class MachineDraws:
 
         def pick(name: str) -> Array:
             stacked: Array = np.stack([getattr(case, name) for case in cases])
-            return stacked[index, rows]
+            picked: Array = stacked[index, rows]
+            return picked
 
         arrays: dict[str, Any] = {f.name: pick(f.name) for f in fields(cls) if f.name != "details"}
         return cls(**arrays, details=cases[index[0]].details)
@@ -277,7 +278,7 @@ def apply(machine: MachineCard, place: PlaceCard, features: Array) -> Array:
     low and high rates; machine and place are independent, so their widths combine as the root of the sum of squares,
     in logs. A bound of zero stays zero; the upper bound of a factor whose value is zero multiplies the upper rate.
     """
-    rates = machine.table @ features
+    rates: Array = machine.table @ features
     logs = np.log(np.maximum(rates, TINY))
     low_width = ((logs[0] - logs[1]) ** 2)[_MACHINE_INDEX]
     high_width = ((logs[2] - logs[0]) ** 2)[_MACHINE_INDEX]

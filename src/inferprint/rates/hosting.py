@@ -97,9 +97,7 @@ def _stated_node(catalogue: Catalogue, setup: MachineSetup) -> Node | None:
     return resolve_node(catalogue, setup.node_id) if setup.node_id else None
 
 
-def _on_node(
-    catalogue: Catalogue, setup: MachineSetup, node: Node, service: Service | None, trail: Trail
-) -> Hosting:
+def _on_node(catalogue: Catalogue, setup: MachineSetup, node: Node, service: Service | None, trail: Trail) -> Hosting:
     """A machine or instance of the catalogue."""
     if node.gpu is None or node.gpu_count < 1:
         raise InvalidInput("node_id", f"{node.id} has no accelerator", hint="For CPUs: --gpu cpu_generic_2s.")
@@ -186,7 +184,9 @@ def usable_candidates(hosting: Hosting, trail: Trail) -> tuple[Candidate, ...]:
     usable = tuple(c for c in hosting.candidates if why_not(c.gpu) is None)
     refused = [reason for c in hosting.candidates if (reason := why_not(c.gpu))]
     if not usable:
-        raise Undisclosed(refused[0], hint="Name other hardware with --gpu or --node, or add values with --catalog DIR.")
+        raise Undisclosed(
+            refused[0], hint="Name other hardware with --gpu or --node, or add values with --catalog DIR."
+        )
     for reason in refused:
         trail.warnings.append(f"left out: {reason}")
     return usable

@@ -76,7 +76,9 @@ class _Facts:
     def get(self, name: str, value: float | None, unit: str) -> Any:
         """The published value, or draws of the regression's prediction of `name`."""
         if value is not None:
-            self._trail.add(name, float(value), unit, "catalogue", f"published for {self._model.id}", self._origin(name))
+            self._trail.add(
+                name, float(value), unit, "catalogue", f"published for {self._model.id}", self._origin(name)
+            )
             return float(value)
         fit = self._catalogue.shapes[name]
         coefficients = (fit.intercept, fit.total_slope, fit.active_slope)
@@ -172,5 +174,3 @@ def _window(catalogue: Catalogue, model: Model, trail: Trail, sampler: Sampler) 
     prior = catalogue.priors["attention-window"]
     trail.add("attention_window_tokens", prior.value.value, "tokens", "assumed", prior.meaning, prior.origin("value"))
     return prior.value.value
-
-

@@ -72,6 +72,8 @@ def resolve_place(catalogue: Catalogue, setup: PlaceSetup) -> PlaceCard:
     trail, sampler = Trail(), Sampler()
     service = resolve_service(catalogue, setup.managed_service_id) if setup.managed_service_id else None
     region = resolve_region(catalogue, setup.cloud_region, setup.cloud_id) if setup.cloud_region else None
+    if region is not None:
+        _check_region(catalogue, setup, region)
     place = _Place(catalogue, setup, trail, sampler, service, region)
     pue_key, pue = _pue(place)
     wue_key, wue = _wue(place)
@@ -86,6 +88,17 @@ def resolve_place(catalogue: Catalogue, setup: PlaceSetup) -> PlaceCard:
         sources=sampler.sources,
         trail=trail,
     )
+
+
+def _check_region(catalogue: Catalogue, setup: PlaceSetup, region: Region) -> None:
+    """A region contradicts neither the stated cloud nor the stated country."""
+    if setup.cloud_id and setup.cloud_id.lower() != region.cloud:
+        raise InvalidInput("cloud_region", f"{region.id} is not a region of {setup.cloud_id}", hint="Give one of them.")
+    if setup.country:
+        stated = resolve_grid(catalogue, setup.country)
+        if region.country not in (stated.country, stated.id):
+            message = f"{stated.name} contradicts {region.id}, which is in {region.country}"
+            raise InvalidInput("country", message, hint="Give one of them.")
 
 
 def _fleet(place: _Place) -> list[Any]:
@@ -223,7 +236,11 @@ def _lifecycle_ratio(catalogue: Catalogue, grid: Grid) -> float:
         return 1.0
     country = catalogue.grids.get(grid.country)
     direct = next(
-        (g for g in catalogue.grids.values() if g.country == grid.country and g.scope == "direct" and g.kind in OFFICIAL),
+        (
+            g
+            for g in catalogue.grids.values()
+            if g.country == grid.country and g.scope == "direct" and g.kind in OFFICIAL
+        ),
         None,
     )
     if country is None or direct is None or not country.gco2e_per_kwh or not direct.gco2e_per_kwh:
@@ -284,6 +301,8 @@ def _water_excluding_hydro(place: _Place, grid: Grid) -> Any:
     value = zone.water_excluding_hydro_l_per_kwh
     if value is None:
         return np.nan
-    return place.prior("grid-water.spread").value.scaled(value).value if value == 0 else place.sampler.spread(
-        f"grid water:{zone.id}", place.prior("grid-water.spread").value.scaled(value)
+    return (
+        place.prior("grid-water.spread").value.scaled(value).value
+        if value == 0
+        else place.sampler.spread(f"grid water:{zone.id}", place.prior("grid-water.spread").value.scaled(value))
     )

@@ -1,0 +1,1 @@
+"""Sizes and shapes of models that are not published."""

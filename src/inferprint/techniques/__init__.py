@@ -1,0 +1,1 @@
+"""Serving techniques; one file is one technique, found by its type."""

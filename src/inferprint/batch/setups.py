@@ -1,0 +1,198 @@
+"""The distinct setups of a table, each resolved to its cards once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inferprint.batch.rows import explained, number
+from inferprint.batch.tables import NUMERIC_FIELDS, Chunk
+from inferprint.batch.times import Grid
+from inferprint.errors import InferprintError, InvalidInput
+from inferprint.estimate import Estimator, Request
+from inferprint.estimate.request import FIELDS, validated
+from inferprint.rates import MachineCard, PlaceCard
+from inferprint.rates.draws import Array
+from inferprint.units import MS_PER_S
+
+SETUP_FIELDS = tuple(name for name in FIELDS if name not in NUMERIC_FIELDS)
+"""Fields that decide the cards; every other one is an amount, or a measured time."""
+
+_KINDS = {field.name: str(field.type).split(" ", 1)[0] for field in fields(Request)}
+_UNTIMED, _DURATION, _PER_TOKEN = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A machine card and a place card, with the number under which totals know them."""
+
+    number: int
+    machine: MachineCard
+    place: PlaceCard
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows that share a pair of cards.
+
+    Attributes
+    ----------
+    rows
+        Positions among the rows to estimate.
+    weights
+        Share of each row that this pair gives; None for all of it.
+    device_time
+        Whether the rows' measured durations are device time: then nothing splits into prompt and answer.
+    """
+
+    pair: Pair
+    rows: NDArray[np.intp]
+    weights: Array | None = None
+    device_time: bool = False
+
+
+@dataclass(slots=True)
+class Setup:
+    """One distinct setup: its request without work, its cards or the error, and the grid of its measured times."""
+
+    request: Request
+    error: tuple[str, str] | None = None
+    pair: Pair | None = None
+    device_time: bool = False
+    grid: Grid | None = None
+
+
+class Setups:
+    """Finds the distinct setups of each chunk and resolves the new ones.
+
+    Parameters
+    ----------
+    estimator
+        Resolves and keeps the cards.
+    fills
+        Values of the fields that the table lacks.
+    """
+
+    def __init__(self, estimator: Estimator, fills: Mapping[str, Any]) -> None:
+        self._estimator = estimator
+        self._fills = {name: fills[name] for name in SETUP_FIELDS if fills.get(name) is not None}
+        self._known: dict[tuple[Any, ...], int] = {}
+        self._pairs: dict[tuple[int, int], Pair] = {}
+        self.setups: list[Setup] = []
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All pairs of cards so far, in the order of their numbers."""
+        return list(self._pairs.values())
+
+    def of(self, chunk: Chunk, numbers: Mapping[str, Array], rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Index into `setups` of each of the rows.
+
+        Raises
+        ------
+        InferprintError
+            What is wrong with a setup that was stated for the whole table.
+        """
+        per_token, duration = (~np.isnan(numbers[name][rows]) for name in ("time_per_output_token_ms", "request_duration_ms"))
+        timing = np.where(duration, _DURATION, np.where(per_token, _PER_TOKEN, _UNTIMED))
+        names = [name for name in SETUP_FIELDS if name in chunk.columns]
+        combined, columns = timing, []
+        for name in names:
+            cells = chunk.columns[name]
+            column = [cells[row] for row in rows.tolist()]
+            columns.append(column)
+            index: dict[Any, int] = {}
+            codes = np.fromiter((index.setdefault(cell, len(index)) for cell in column), np.intp, len(column))
+            combined = np.unique(combined * len(index) + codes, return_inverse=True)[1] if len(index) > 1 else combined
+        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        found = []
+        for position in first.tolist():
+            cells = {name: column[position] for name, column in zip(names, columns, strict=True)}
+            found.append(self._index({n: c for n, c in cells.items() if c is not None}, int(timing[position])))
+        return np.array(found, dtype=np.intp)[inverse]
+
+    def _index(self, stated: dict[str, Any], timing: int) -> int:
+        """Index of a setup, resolved if it is new."""
+        key = (timing, *stated.items())
+        if key not in self._known:
+            self._known[key] = len(self.setups)
+            self.setups.append(self._resolved(stated, timing))
+        return self._known[key]
+
+    def _resolved(self, stated: dict[str, Any], timing: int) -> Setup:
+        """The cards of a setup, or the error: raised where the table had no part in it."""
+        try:
+            values = {name: _typed(name, value) for name, value in (self._fills | stated).items()}
+            if "model_id" not in values:
+                raise InvalidInput("model_id", "is missing", hint="Name the model in the row, or for the whole table.")
+            request = validated(Request(input_tokens=1, output_tokens=1, **values))
+            return self._with_cards(request, timing)
+        except InferprintError as error:
+            if not stated:
+                raise
+            return Setup(Request(model_id="", input_tokens=0, output_tokens=0), (_field(error, stated), explained(error)))
+
+    def _with_cards(self, request: Request, timing: int) -> Setup:
+        """A setup with its cards; a measured time goes the way that a single request's would go."""
+        pair = self.pair(request)
+        fixed_batch = request.batch_size is not None or pair.machine.hosting == "desk"
+        if timing == _DURATION and fixed_batch:
+            timed = self.pair(replace(request, request_duration_ms=MS_PER_S))
+            if timed.machine.tier == "measured":
+                return Setup(request, pair=timed, device_time=True)
+        grid = None if timing == _UNTIMED or fixed_batch else Grid(self._estimator.catalogue, pair.machine)
+        return Setup(request, pair=pair, grid=grid)
+
+    def pair(self, request: Request) -> Pair:
+        """The cards of a request."""
+        machine, place = self._estimator.cards(request)
+        key = (id(machine), id(place))
+        if key not in self._pairs:
+            self._pairs[key] = Pair(len(self._pairs), machine, place)
+        return self._pairs[key]
+
+    def parts(self, index: int, numbers: Mapping[str, Array], rows: NDArray[np.intp]) -> list[Part]:
+        """The pairs of cards for rows of one setup; `numbers` are those of all rows to estimate."""
+        setup = self.setups[index]
+        assert setup.pair is not None
+        if setup.grid is None:
+            return [Part(setup.pair, rows, device_time=setup.device_time)]
+        parts = []
+        for seconds, which, weights in setup.grid.split({name: column[rows] for name, column in numbers.items()}):
+            pair = setup.pair
+            if seconds is not None:
+                pair = self.pair(replace(setup.request, time_per_output_token_ms=seconds * MS_PER_S))
+            parts.append(Part(pair, rows[which], weights))
+        return parts
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A cell, or a fill, as the type of its field."""
+    if name == "techniques":
+        return tuple(part.strip() for part in value.split(";") if part.strip()) if isinstance(value, str) else tuple(value)
+    if _KINDS[name] not in ("int", "float"):
+        return value
+    try:
+        read = number(value)
+    except (TypeError, ValueError):
+        read = float("nan")
+    if not np.isfinite(read):
+        raise InvalidInput(name, f"'{value}' is not a number")
+    if _KINDS[name] == "float":
+        return read
+    if read != int(read):
+        raise InvalidInput(name, f"{read:g} is not a whole number")
+    return int(read)
+
+
+def _field(error: InferprintError, stated: Mapping[str, Any]) -> str:
+    """The field of the row that an error is about."""
+    if isinstance(error, InvalidInput):
+        return error.field
+    asked = str(getattr(error, "asked", ""))
+    names: Sequence[str] = [name for name, value in stated.items() if asked and str(value) in (asked, asked.split("/")[-1])]
+    return names[0] if names else "model_id"

@@ -1,0 +1,92 @@
+"""Measured times of single rows, put on a grid of cards.
+
+A row with a measured time has an operating point of its own, and one card per row would cost more than all else. What
+the batch decides is the time per output token alone; what a request's own prompt and cache reads take does not depend
+on it. So a row's duration, less the latter, is a time per output token at the usual context. It lies between two
+neighbours of a logarithmic grid with steps of 2 %, each a card with that time per token, and takes a share of both:
+features are shared out in proportion, so sums of features, and totals with them, stay exact.
+
+The error against solving the batch for the single row is that of a straight line between two points 2 % apart:
+below 2 % of the energy where the batch follows from the time (measured: see the tests), and below the interval by far
+everywhere. Only the central case of the row's own prompt is taken off, so the interval is that of the grid's cards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inferprint.catalogue import Catalogue
+from inferprint.rates import MachineCard
+from inferprint.rates.draws import Array
+from inferprint.units import MS_PER_S
+
+STEP = 1.02
+"""Ratio of neighbouring times on the grid."""
+
+SHORTEST, LONGEST = 1e-5, 1e3
+"""Ends of the grid [s per token]: beyond them the batch is 1, or what memory holds."""
+
+
+def work_columns(numbers: Mapping[str, Array]) -> dict[str, Array]:
+    """Work of the mean request of each row, as a modality counts it: the columns of `estimate.work_of`."""
+    n = numbers["n_requests"]
+    return {
+        "input_tokens": numbers["input_tokens"] / n,
+        "cached_input_tokens": numbers["cached_input_tokens"] / n,
+        "output_tokens": numbers["output_tokens"] / n,
+        "n_requests": n,
+        "measured_seconds": np.nan_to_num(numbers["request_duration_ms"]) / MS_PER_S,
+    }
+
+
+class Grid:
+    """Shares rows of one setup out to times per output token.
+
+    Parameters
+    ----------
+    catalogue
+        Has the usual lengths of requests.
+    machine
+        The card with the batch that would be assumed; its time for a request's own prompt and cache holds for all.
+    """
+
+    def __init__(self, catalogue: Catalogue, machine: MachineCard) -> None:
+        self._machine = machine
+        features = machine.modality.features
+        self._own = np.where([f.name == "output_tokens" for f in features], 0.0, machine.quantity("duration")[0])
+        n_in, n_out = (catalogue.priors[f"mix.{part}-tokens"].value.value for part in ("input", "output"))
+        usual = {"input_tokens": n_in, "cached_input_tokens": 0.0, "output_tokens": n_out, "n_requests": 1.0}
+        counted = np.array(machine.modality.count(usual | {"measured_seconds": 0.0}, machine.window, min), dtype=float)
+        decode = np.array([f.part == "decode" for f in features])
+        self._usual = float(self._own @ (counted * decode)) / n_out
+
+    def split(self, numbers: Mapping[str, Array]) -> Iterator[tuple[float | None, NDArray[np.intp], Array | None]]:
+        """Yield time per token [s], positions of the rows that have a share in its card, and their shares.
+
+        Rows without output tokens say nothing about the batch: no time, the card of the batch that would be assumed.
+        """
+        seconds = self._seconds_per_token(numbers)
+        silent = np.isnan(seconds)
+        if silent.any():
+            yield None, np.flatnonzero(silent), None
+        timed = np.flatnonzero(~silent)
+        below = np.floor(np.log(seconds[timed]) / np.log(STEP))
+        upper = (seconds[timed] / STEP**below - 1) / (STEP - 1)
+        steps = np.concatenate([below, below + 1])
+        rows, weights = np.tile(timed, 2), np.clip(np.concatenate([1 - upper, upper]), 0.0, 1.0)
+        for step in np.unique(steps[weights > 0]).tolist():
+            which = np.flatnonzero((steps == step) & (weights > 0))
+            yield STEP**step, rows[which], weights[which]
+
+    def _seconds_per_token(self, numbers: Mapping[str, Array]) -> Array:
+        """Time per output token at the usual context [s]; NaN where a row has no output."""
+        work = work_columns(numbers) | {"n_requests": np.ones_like(numbers["n_requests"])}
+        features = np.array(self._machine.modality.count(work, self._machine.window, np.minimum))
+        n_out = np.where(work["output_tokens"] > 0, work["output_tokens"], np.nan)
+        from_duration = (work["measured_seconds"] - self._own @ features) / n_out + self._usual
+        stated = np.where(work["output_tokens"] > 0, numbers["time_per_output_token_ms"] / MS_PER_S, np.nan)
+        seconds = np.where(np.isnan(numbers["time_per_output_token_ms"]), from_duration, stated)
+        return np.clip(seconds, SHORTEST, LONGEST)

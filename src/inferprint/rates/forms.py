@@ -1,0 +1,120 @@
+"""The learned forms: unit rates of energy and duration with draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from inferprint.catalogue import Form, Gpu, Precision
+from inferprint.modalities.base import Ideal
+from inferprint.modalities.text import TEXT
+from inferprint.physics.power import device_energy
+from inferprint.physics.terms import (
+    ModelShape,
+    Replica,
+    Traffic,
+    two_term_decode_seconds,
+    two_term_prefill_seconds,
+    weighted,
+)
+from inferprint.rates.card import TermDetail
+from inferprint.rates.draws import SIZE, Array, central, full
+from inferprint.rates.situation import FEATURE_NAMES, Case, Situation
+from inferprint.units import GIGA, TERA
+
+MEASURED = FEATURE_NAMES.index("measured_seconds")
+
+
+WIDE_EXPERTS_FROM_B = 200.0
+"""Total size from which services spread the experts of a mixture over many nodes [1e9 parameters]."""
+
+
+def replica_of(gpu: Gpu, precision: Precision, devices: Any, situation: Situation, *, executed: bool) -> Replica:
+    """The devices of a replica, with the peak that the form's arithmetic terms were fitted with."""
+    peak_16 = (gpu.fp16_dense_tflops or 0.0) * TERA
+    peaks = {
+        "fp8": gpu.fp8_dense_tflops,
+        "int8": gpu.int8_dense_tops,
+        "fp4": gpu.fp4_dense_tflops or gpu.fp8_dense_tflops,
+        "fp32": (gpu.fp16_dense_tflops or 0.0) / 2,
+    }
+    peak = (peaks.get(precision.arithmetic) or gpu.fp16_dense_tflops or 0.0) * TERA
+    link = gpu.link_gb_per_s or situation.prior("link-bandwidth").value.value
+    return Replica(
+        devices=devices,
+        bandwidth=(gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA,
+        flops_16=peak_16,
+        flops=peak if executed else peak_16,
+        # Published link rates count both directions.
+        link_bandwidth=link * GIGA / 2,
+    )
+
+
+def _matrix(ideal: Ideal, coefficients: dict[str, Any], level: Any) -> Array:
+    """Weighted terms by feature, times a level: shape (SIZE, features)."""
+    columns = [full(weighted(ideal.get(name, {}), coefficients)) for name in FEATURE_NAMES]
+    return np.stack(columns, axis=1) * full(level)[:, None]
+
+
+def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], factor: Any) -> tuple[TermDetail, ...]:
+    """The central case of a form, term by term."""
+    return tuple(
+        TermDetail(form.id, feature, term, *map(central, (value, coefficients[term], factor)))
+        for feature, terms in ideal.items()
+        for term, value in terms.items()
+        if term in coefficients
+    )
+
+
+def _unknown_engine(situation: Situation) -> Any:
+    """Factor on energy and time for what is not known of the engine: its age, and a service's layout of experts."""
+    age = situation.drawn("engine age", "engine-age")
+    sparse = situation.sizes.active < situation.sizes.total
+    if situation.hosting.kind != "service" or not sparse or situation.sizes.total < WIDE_EXPERTS_FROM_B:
+        return age
+    return age * situation.drawn("parallel layout", "layout.wide-experts")
+
+
+def energy_rates(
+    situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
+) -> tuple[Array, tuple[TermDetail, ...]]:
+    """Accelerator energy per unit of each feature [J], by the default form; and its central case in detail."""
+    form = situation.catalogue.forms["energy.default"]
+    effect = form.effects.get(case.gpu.generation or "", 0.0) + form.effects.get(case.precision.effect, 0.0)
+    level = np.exp(effect) * situation.sampler.residual("energy form", form.residual_sigma)
+    joules = device_energy(1.0, replica.devices, case.gpu.max_power_w, level * _unknown_engine(situation))
+    ideal, coefficients = TEXT.share(shape, replica, traffic), situation.coefficients(form)
+    return _matrix(ideal, coefficients, joules), _details(form, ideal, coefficients, joules)
+
+
+def duration_rates(
+    situation: Situation, shape: ModelShape, replica: Replica, traffic: Traffic
+) -> tuple[Array, tuple[TermDetail, ...]]:
+    """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
+    form = situation.catalogue.forms["duration.default"]
+    level = situation.sampler.residual("duration form", form.residual_sigma) * _unknown_engine(situation)
+    ideal, coefficients = TEXT.seen(shape, replica, traffic), situation.coefficients(form)
+    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, level)
+
+
+def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) -> tuple[Array, tuple[TermDetail, ...]]:
+    """Duration per unit of each feature [s], by the two-term form; and its central case in detail."""
+    form = situation.catalogue.forms["two-term"]
+    level = situation.sampler.residual("two-term form", form.residual_sigma)
+    ideal: Ideal = {
+        "fresh_input_tokens": {"prefill": two_term_prefill_seconds(shape, replica)},
+        "output_tokens": {"decode": two_term_decode_seconds(shape, replica)},
+    }
+    coefficients = situation.coefficients(form)
+    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, level)
+
+
+def measured_rates(power: Any, share: Any, batch: Any) -> tuple[Array, Array, Array]:
+    """Rates where device time was measured: everything hangs on the measured seconds."""
+    empty = np.zeros((SIZE, len(FEATURE_NAMES)))
+    energy, seconds, duration = empty.copy(), empty.copy(), empty.copy()
+    seconds[:, MEASURED] = 1.0 / full(batch)
+    energy[:, MEASURED] = full(device_energy(seconds[:, MEASURED], 1.0, power, share))
+    duration[:, MEASURED] = 1.0
+    return energy, seconds, duration

@@ -1,0 +1,184 @@
+"""How a replica is run: its devices, and the requests that share its steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inferprint.catalogue import Gpu, Prior
+from inferprint.errors import DoesNotFit, InvalidInput
+from inferprint.modalities.text import TEXT
+from inferprint.physics import serving
+from inferprint.physics.terms import ModelShape, Traffic
+from inferprint.quantities import Range
+from inferprint.rates.card import MachineDraws
+from inferprint.rates.draws import SIZE, Array, bounds, central, full
+from inferprint.rates.forms import duration_rates, replica_of
+from inferprint.rates.hosting import does_not_fit
+from inferprint.rates.situation import FEATURE_NAMES, Case, Situation, features_of
+from inferprint.units import BYTES_PER_GB
+
+BISECTIONS = 40
+
+
+MAX_BATCH = 65536
+"""Requests per step above this are taken for a mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """How an engine uses a device's memory."""
+
+    device_bytes: float
+    usable: float
+    overhead: float
+    work_bytes: float
+
+    @property
+    def arguments(self) -> tuple[float, float, float, float]:
+        """The values in the order in which physics takes them."""
+        return self.device_bytes, self.usable, self.overhead, self.work_bytes
+
+
+def memory_of(situation: Situation, gpu: Gpu) -> Memory:
+    """How an engine uses the memory of `gpu`."""
+    return Memory(
+        (gpu.memory_gb or 0.0) * BYTES_PER_GB,
+        situation.prior("memory.usable-share").value.value,
+        situation.prior("memory.weight-overhead").value.value,
+        situation.prior("memory.work-bytes").value.value,
+    )
+
+
+def batch_prior(situation: Situation) -> Prior:
+    """The batch to assume, by the class of the host."""
+    hosting = situation.hosting
+    if hosting.service is not None:
+        kind: str = hosting.service.serving_class
+        if kind == "closed":
+            small = situation.sizes.total < situation.prior("small-model-params").value.value
+            kind = "closed-small" if small else "closed-large"
+    else:
+        kind = {"service": "unknown", "cloud": "self-hosted", "own": "self-hosted", "desk": "local"}[hosting.kind]
+    return situation.prior(f"batch.{kind}")
+
+
+def device_time_measured(situation: Situation) -> bool:
+    """True where a measured duration is the device time of a known batch: given, or 1 on a desk."""
+    setup = situation.setup
+    if setup.device_time_measured:
+        return True
+    prior = batch_prior(situation).value
+    return setup.measured_seconds is not None and setup.batch_size is None and prior.low == prior.high
+
+
+def operating_point(situation: Situation, case: Case, shape: ModelShape) -> tuple[Any, Any]:
+    """Devices of the replica and requests that share its steps."""
+    setup, memory = situation.setup, memory_of(situation, case.gpu)
+    given = setup.batch_size
+    if given is not None and not 1 <= given <= MAX_BATCH:
+        raise InvalidInput("batch_size", f"{given:g} requests", hint=f"1 to {MAX_BATCH}.")
+    prior = batch_prior(situation)
+    name = situation.hosting.service.id if situation.hosting.service else situation.hosting.kind
+    batch = given or situation.sampler.spread(f"batch size:{name}", prior.value, minimum=1.0)
+    context = sum(situation.usual_lengths)
+    devices = _replica_devices(situation, shape, batch, context, memory)
+    fits = serving.batch_that_fits(shape, context, devices, *memory.arguments)
+    if central(fits) <= 0:
+        raise _no_room(situation, case, shape, central(devices), memory)
+    if given is not None and central(fits) < given:
+        situation.trail.warnings.append(
+            f"{given:g} requests of {context:g} tokens exceed the memory of {central(devices):g} x {case.gpu.name}, "
+            f"which holds {central(fits):.0f}: they fit only if they are shorter"
+        )
+    if given is None:
+        batch = np.clip(batch, 1.0, np.maximum(fits, 1.0))
+    target = _measured_target(situation, shape)
+    if target is not None and given is None and prior.value.low != prior.value.high:
+        batch = _solved_batch(situation, case, shape, (devices, np.maximum(fits, 1.0)), target)
+    return devices, batch
+
+
+def _replica_devices(situation: Situation, shape: ModelShape, batch: Any, context: float, memory: Memory) -> Any:
+    """Devices of one replica: stated, or the fewest of the pool that hold weights, cache and work space."""
+    stated, pool = situation.setup.replica_gpu_count, situation.hosting.pool
+    if stated is not None:
+        if stated < 1 or (pool is not None and stated > pool):
+            there = f"{pool} devices" if pool is not None else "the devices"
+            raise InvalidInput("replica_gpu_count", f"{stated} of {there}", hint="1 to the number of devices.")
+        return float(stated)
+    most = float(pool or serving.REPLICA_SIZES[-1])
+    return np.minimum(serving.smallest_replica(shape, batch, context, *memory.arguments), most)
+
+
+def _measured_target(situation: Situation, shape: ModelShape) -> tuple[Array, float] | None:
+    """Features and seconds of a measurement from which the batch can be solved."""
+    setup = situation.setup
+    if setup.measured_seconds_per_token is not None:
+        usual = features_of(*situation.usual_lengths, shape)
+        decode = np.array([feature.part == "decode" for feature in TEXT.features])
+        return usual * decode / usual[FEATURE_NAMES.index("output_tokens")], setup.measured_seconds_per_token
+    if setup.measured_seconds is not None and setup.measured_work is not None:
+        n_in, cached, n_out = setup.measured_work
+        return features_of(n_in, n_out, shape, cached=cached), setup.measured_seconds
+    return None
+
+
+def _no_room(situation: Situation, case: Case, shape: ModelShape, devices: float, memory: Memory) -> DoesNotFit:
+    """The error for weights that exceed the memory of the devices."""
+    needed = serving.memory_needed(shape, 0.0, 0.0, devices, memory.overhead, memory.work_bytes)
+    available = memory.usable * memory.device_bytes * devices
+    what = f"{situation.model.id} in {case.precision.id}"
+    return does_not_fit(what, f"{devices:g} x {case.gpu.name}", central(needed), available)
+
+
+def _solved_batch(
+    situation: Situation, case: Case, shape: ModelShape, room: tuple[Any, Any], target: tuple[Array, float]
+) -> Array:
+    """The batch at which the default form gives the measured time, by bisection in logs; 1 to what fits.
+
+    `room` is the replica's devices and the requests that fit; `target` the features and seconds of the measurement.
+    """
+    devices, most = room
+    features, seconds = target
+    replica = replica_of(case.gpu, case.precision, devices, situation, executed=False)
+    n_in, n_out = situation.traffic_lengths
+    low, high = np.zeros(SIZE), np.log(full(most))
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        slow = duration_rates(situation, shape, replica, Traffic(np.exp(middle), n_in, n_out))[0] @ features > seconds
+        low, high = np.where(slow, low, middle), np.where(slow, middle, high)
+    fastest = float(duration_rates(situation, shape, replica, Traffic(full(1.0), n_in, n_out))[0][0] @ features)
+    if fastest > seconds:
+        situation.trail.warnings.append(
+            f"the measured {seconds:.3g} s is less than one request alone takes on {case.gpu.name} ({fastest:.3g} s): "
+            "speculative decoding, more devices or fewer bits are likely; a batch of 1 is used"
+        )
+    return np.exp((low + high) / 2)
+
+
+def batch_is_solved(situation: Situation) -> bool:
+    """True where the batch comes from a measured time."""
+    setup = situation.setup
+    measured = setup.measured_seconds_per_token is not None or setup.measured_work is not None
+    return measured and setup.batch_size is None and not device_time_measured(situation)
+
+
+def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
+    """Write down the replica and the batch."""
+    trail, setup = situation.trail, situation.setup
+    devices, batch = Range(*map(float, bounds(draws.devices))), Range(*map(float, bounds(draws.batch)))
+    if setup.replica_gpu_count is not None:
+        trail.add("replica_gpu_count", devices, "devices", "given", "stated by the caller")
+    else:
+        reason = "fewest devices that hold weights, cache and work space"
+        trail.add("replica_gpu_count", devices, "devices", "derived", reason)
+    if setup.batch_size is not None:
+        trail.add("batch_size", batch, "requests", "given", "stated by the caller")
+    elif batch_is_solved(situation):
+        trail.add("batch_size", batch, "requests", "derived", "solved from the measured time")
+    else:
+        prior = batch_prior(situation)
+        trail.add("batch_size", batch, "requests", "assumed", prior.meaning, prior.origin("value"))

@@ -1,0 +1,95 @@
+"""What all cases of a machine setup share while it is resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inferprint.catalogue import Catalogue, Form, Gpu, Model, Node, Precision, Prior
+from inferprint.modalities.text import TEXT
+from inferprint.physics.terms import ModelShape
+from inferprint.provenance.trace import Trail
+from inferprint.rates.draws import Array, Sampler
+from inferprint.rates.hosting import Candidate, Hosting
+from inferprint.rates.model import Sizes
+from inferprint.rates.setup import MachineSetup
+
+FEATURE_NAMES = tuple(feature.name for feature in TEXT.features)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One accelerator with one number format of the weights."""
+
+    candidate: Candidate
+    precision: Precision
+
+    @property
+    def gpu(self) -> Gpu:
+        """The accelerator."""
+        return self.candidate.gpu
+
+    @property
+    def node(self) -> Node | None:
+        """The machine whose host serves it."""
+        return self.candidate.node
+
+
+@dataclass(slots=True)
+class Situation:
+    """What all cases of a setup share."""
+
+    catalogue: Catalogue
+    setup: MachineSetup
+    model: Model
+    sizes: Sizes
+    hosting: Hosting
+    trail: Trail
+    sampler: Sampler
+    noted: set[str]
+
+    def prior(self, name: str) -> Prior:
+        """An assumption of the catalogue."""
+        return self.catalogue.priors[name]
+
+    def drawn(self, source: str, name: str, *, minimum: float = 0.0, maximum: float = float("inf")) -> Any:
+        """Draws of a prior, which is recorded as an assumption."""
+        prior = self.prior(name)
+        if name not in self.noted:
+            self.noted.add(name)
+            self.trail.add(name, prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
+        return self.sampler.spread(source, prior.value, minimum=minimum, maximum=maximum)
+
+    def coefficients(self, form: Form) -> dict[str, Any]:
+        """Draws of a form's coefficients; those of the prompt share one error."""
+        return {
+            term: self.sampler.spread(f"{form.id} prompt weight" if "prompt" in term else f"{form.id} {term}", value)
+            for term, value in form.terms.items()
+        }
+
+    @property
+    def usual_lengths(self) -> tuple[float, float]:
+        """Central prompt and answer length of the other requests [tokens]."""
+        return self.prior("mix.input-tokens").value.value, self.prior("mix.output-tokens").value.value
+
+    @property
+    def traffic_lengths(self) -> tuple[Any, Any]:
+        """Usual prompt and answer lengths of the other requests [tokens]."""
+        return (
+            self.drawn("lengths of other requests:input", "mix.input-tokens"),
+            self.drawn("lengths of other requests:output", "mix.output-tokens", minimum=1.0),
+        )
+
+
+def features_of(n_in: float, n_out: float, shape: ModelShape, *, cached: float = 0.0) -> Array:
+    """Features of one request."""
+    work = {
+        "input_tokens": n_in,
+        "cached_input_tokens": cached,
+        "output_tokens": n_out,
+        "n_requests": 1.0,
+        "measured_seconds": 0.0,
+    }
+    return np.array(TEXT.count(work, float(shape.window_tokens), min), dtype=float)
