@@ -95,26 +95,22 @@ def test_impossible_sizes_name_their_field(total, active, field):
     assert caught.value.field == field
 
 
+UNPUBLISHED_TRAIL = Trail()
+UNPUBLISHED = shape_of("claude-opus-4-5", 400.0, 40.0, UNPUBLISHED_TRAIL)
+
+
 class TestUnpublishedShape:
-    @pytest.fixture(scope="class")
-    def trail(self):
-        return Trail()
-
-    @pytest.fixture(scope="class")
-    def shape(self, trail):
-        return shape_of("claude-opus-4-5", 400.0, 40.0, trail)
-
     @pytest.mark.parametrize("name", ["layers", "hidden_size", "kv_bytes_per_token", "expert_share"])
-    def test_is_drawn(self, shape, name):
-        assert getattr(shape, name).shape == (SIZE,)
+    def test_is_drawn(self, name):
+        assert getattr(UNPUBLISHED, name).shape == (SIZE,)
 
     @pytest.mark.parametrize("name", ["layers", "hidden_size", "kv_elements_per_token", "expert_share"])
-    def test_is_recorded_as_assumed(self, shape, trail, name):
-        assert [entry.how for entry in trail.entries if entry.field == name] == ["assumed"]
+    def test_is_recorded_as_assumed(self, name):
+        assert [entry.how for entry in UNPUBLISHED_TRAIL.entries if entry.field == name] == ["assumed"]
 
-    def test_resembles_open_models_of_its_size(self, shape):
+    def test_resembles_open_models_of_its_size(self):
         # Open models of 200 to 1,000 billion have 61 to 126 layers.
-        assert 40 < shape.layers[0] < 140
+        assert 40 < UNPUBLISHED.layers[0] < 140
 
-    def test_experts_are_not_used_more_sparsely_than_the_model(self, shape):
-        assert shape.expert_share.max() <= 40 / 400
+    def test_experts_are_not_used_more_sparsely_than_the_model(self):
+        assert UNPUBLISHED.expert_share.max() <= 40 / 400

@@ -11,6 +11,6 @@ def test_prediction():
 
 
 def test_bounds():
-    # exp(+-1.959964 x 0.2) = 1.479904
+    # exp(+-1.959964 x 0.2) = 1.479927
     found = predict((0.0, 0.0, 0.0), 0.2, 100.0, 16.0)
-    assert (found.low, found.high) == pytest.approx((1 / 1.479904, 1.479904), rel=1e-6)
+    assert (found.low, found.high) == pytest.approx((1 / 1.479927, 1.479927), rel=1e-6)

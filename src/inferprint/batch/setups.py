@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inferprint.batch.rows import explained, number
 from inferprint.batch.tables import NUMERIC_FIELDS, Chunk
 from inferprint.batch.times import Grid
-from inferprint.errors import InferprintError, InvalidInput
+from inferprint.errors import InferprintError, InvalidInput, UnknownName
 from inferprint.estimate import Estimator, Request
 from inferprint.estimate.request import FIELDS, validated
 from inferprint.rates import MachineCard, PlaceCard
@@ -112,29 +112,30 @@ class Setups:
         found = []
         for position in first.tolist():
             cells = {name: column[position] for name, column in zip(names, columns, strict=True)}
-            found.append(self._index({n: c for n, c in cells.items() if c is not None}, int(timing[position])))
+            stated = {name: cell for name, cell in cells.items() if cell is not None}
+            found.append(self._index(stated, int(timing[position]), may_refuse=bool(names)))
         return np.array(found, dtype=np.intp)[inverse]
 
-    def _index(self, stated: dict[str, Any], timing: int) -> int:
-        """Index of a setup, resolved if it is new."""
+    def _index(self, stated: dict[str, Any], timing: int, *, may_refuse: bool) -> int:
+        """Index of a setup, resolved if it is new; its rows are refused, unless the whole table was given it."""
         key = (timing, *stated.items())
         if key not in self._known:
+            try:
+                setup = self._resolved(stated, timing)
+            except InferprintError as error:
+                if not may_refuse:
+                    raise
+                setup = Setup(Request(model_id="", input_tokens=0, output_tokens=0), _problem(error, stated))
             self._known[key] = len(self.setups)
-            self.setups.append(self._resolved(stated, timing))
+            self.setups.append(setup)
         return self._known[key]
 
     def _resolved(self, stated: dict[str, Any], timing: int) -> Setup:
-        """The cards of a setup, or the error: raised where the table had no part in it."""
-        try:
-            values = {name: _typed(name, value) for name, value in (self._fills | stated).items()}
-            if "model_id" not in values:
-                raise InvalidInput("model_id", "is missing", hint="Name the model in the row, or for the whole table.")
-            request = validated(Request(input_tokens=1, output_tokens=1, **values))
-            return self._with_cards(request, timing)
-        except InferprintError as error:
-            if not stated:
-                raise
-            return Setup(Request(model_id="", input_tokens=0, output_tokens=0), (_field(error, stated), explained(error)))
+        """The cards of a setup."""
+        values = {name: _typed(name, value) for name, value in (self._fills | stated).items()}
+        if "model_id" not in values:
+            raise InvalidInput("model_id", "is missing", hint="Name the model in the row, or for the whole table.")
+        return self._with_cards(validated(Request(input_tokens=1, output_tokens=1, **values)), timing)
 
     def _with_cards(self, request: Request, timing: int) -> Setup:
         """A setup with its cards; a measured time goes the way that a single request's would go."""
@@ -189,10 +190,10 @@ def _typed(name: str, value: Any) -> Any:
     return int(read)
 
 
-def _field(error: InferprintError, stated: Mapping[str, Any]) -> str:
-    """The field of the row that an error is about."""
+def _problem(error: InferprintError, stated: Mapping[str, Any]) -> tuple[str, str]:
+    """The field of the row that an error is about, and what it says."""
     if isinstance(error, InvalidInput):
-        return error.field
-    asked = str(getattr(error, "asked", ""))
-    names: Sequence[str] = [name for name, value in stated.items() if asked and str(value) in (asked, asked.split("/")[-1])]
-    return names[0] if names else "model_id"
+        return error.field, explained(error)
+    asked = error.asked if isinstance(error, UnknownName) else ""
+    fields_asked = [name for name, value in stated.items() if asked and str(value) == asked]
+    return (fields_asked[0] if fields_asked else "model_id"), explained(error)

@@ -66,7 +66,7 @@ class Grid:
     def split(self, numbers: Mapping[str, Array]) -> Iterator[tuple[float | None, NDArray[np.intp], Array | None]]:
         """Yield time per token [s], positions of the rows that have a share in its card, and their shares.
 
-        Rows without output tokens say nothing about the batch: no time, the card of the batch that would be assumed.
+        The duration of a prompt alone says nothing about the batch: no time, the card of the batch that is assumed.
         """
         seconds = self._seconds_per_token(numbers)
         silent = np.isnan(seconds)
@@ -82,11 +82,10 @@ class Grid:
             yield STEP**step, rows[which], weights[which]
 
     def _seconds_per_token(self, numbers: Mapping[str, Array]) -> Array:
-        """Time per output token at the usual context [s]; NaN where a row has no output."""
+        """Time per output token at the usual context [s]; NaN where a duration is that of a prompt alone."""
         work = work_columns(numbers) | {"n_requests": np.ones_like(numbers["n_requests"])}
         features = np.array(self._machine.modality.count(work, self._machine.window, np.minimum))
         n_out = np.where(work["output_tokens"] > 0, work["output_tokens"], np.nan)
         from_duration = (work["measured_seconds"] - self._own @ features) / n_out + self._usual
-        stated = np.where(work["output_tokens"] > 0, numbers["time_per_output_token_ms"] / MS_PER_S, np.nan)
-        seconds = np.where(np.isnan(numbers["time_per_output_token_ms"]), from_duration, stated)
-        return np.clip(seconds, SHORTEST, LONGEST)
+        stated = numbers["time_per_output_token_ms"] / MS_PER_S
+        return np.clip(np.where(np.isnan(stated), from_duration, stated), SHORTEST, LONGEST)

@@ -123,7 +123,8 @@ def validated(request: Request) -> Request:
     for name in NUMBER_FIELDS:
         if getattr(request, name) is not None:
             number(name, getattr(request, name))
-    if not isinstance(request.model_id, str) or not request.model_id:
+    model: Any = request.model_id
+    if not isinstance(model, str) or not model:
         raise InvalidInput("model_id", f"{request.model_id!r} is not a name")
     if request.method not in METHODS:
         raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")

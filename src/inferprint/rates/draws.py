@@ -8,6 +8,7 @@ value and its spread.
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ class Sampler:
             return value
         z = self._normal(source)
         if low > 0:
-            below, above = np.log(value / low), np.log(high / value)
+            below, above = math.log(value / low), math.log(high / value)
             draws = value * np.exp(np.where(z < 0, below, above) * z / Z95)
         else:
             draws = value + np.where(z < 0, value - low, high - value) * z / Z95

@@ -198,5 +198,5 @@ def does_not_fit(model: str, where: str, needed: float, available: float) -> Doe
         f"{model} needs {needed:,.0f} bytes on {where}, which has {available:,.0f} usable bytes",
         needed_bytes=needed,
         available_bytes=available,
-        hint="Use more or larger devices (--gpu-count, --node), fewer bits (--precision) or a smaller --batch-size.",
+        hint="Use more or larger devices (--gpu-count, --node) or fewer bits (--precision).",
     )

@@ -34,6 +34,9 @@ LIMITS = {
 }
 """What a caller may state; beyond it lies a mistake of unit."""
 
+OFFICIAL = ("us_national", "country_official")
+"""Kinds of grid rows that a government or agency publishes for a whole country, direct emissions only."""
+
 
 @dataclass(slots=True)
 class _Place:
@@ -246,9 +249,6 @@ def _lifecycle_ratio(catalogue: Catalogue, grid: Grid) -> float:
     if country is None or direct is None or not country.gco2e_per_kwh or not direct.gco2e_per_kwh:
         return 1.0
     return max(country.gco2e_per_kwh / direct.gco2e_per_kwh, 1.0)
-
-
-OFFICIAL = ("us_national", "country_official")
 
 
 def _market(place: _Place, grid: Grid) -> Any:
