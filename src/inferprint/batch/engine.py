@@ -17,6 +17,11 @@ def _duckdb() -> Any:
     return duckdb
 
 
+def check_installed() -> None:
+    """Raise `FileProblem` where DuckDB is not installed."""
+    _duckdb()
+
+
 @contextmanager
 def connected() -> Iterator[Any]:
     """A connection to an engine of one's own, in memory."""

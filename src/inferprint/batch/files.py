@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from inferprint.batch.engine import connected, duckdb_error, literal, quoted
+from inferprint.batch.engine import duckdb_error, literal, quoted
 from inferprint.batch.totals import Total
 from inferprint.errors import FileProblem
 from inferprint.quantities import RESULTS
@@ -36,7 +37,7 @@ def output_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
     FileProblem
         `out` is taken, or cannot be written.
     """
-    out = out.absolute()
+    out = out.resolve()
     _check_free(out, overwrite=overwrite)
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,9 @@ def writing(out: Path) -> Iterator[None]:
         yield
     except (OSError, duckdb_error()) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise FileProblem(f"{out}: cannot be written: {reason}", hint="Is there room, and may you write there?") from error
+        raise FileProblem(
+            f"{out}: cannot be written: {reason}", hint="Is there room, and may you write there?"
+        ) from error
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:
@@ -84,15 +87,10 @@ def _sweep(out: Path) -> None:
     """Remove what killed runs left behind; a process that still lives keeps its folder."""
     if os.name != "posix":
         return
-    for left in out.parent.glob(f"{glob_escaped(_prefix(out))}*"):
+    for left in out.parent.glob(f"{glob.escape(_prefix(out))}*"):
         process = left.name.removeprefix(_prefix(out)).split("-")[0]
         if process.isdigit() and not _lives(int(process)):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def glob_escaped(text: str) -> str:
-    """A name in which no letter is a pattern."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
 
 
 def _lives(process: int) -> bool:
@@ -145,6 +143,11 @@ class ImpactWriter:
     def __init__(self, folder: Path, kind: str, connection: Any) -> None:
         self._folder, self._kind, self._connection = folder, kind, connection
         self._parts: list[Path] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """True until something was written."""
+        return not self._parts
 
     def write(self, columns: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Write a chunk: integers, floats (NaN becomes blank) and text ("" becomes blank)."""

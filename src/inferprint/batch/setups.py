@@ -97,13 +97,15 @@ class Setups:
         InferprintError
             What is wrong with a setup that was stated for the whole table.
         """
-        per_token, duration = (~np.isnan(numbers[name][rows]) for name in ("time_per_output_token_ms", "request_duration_ms"))
+        per_token, duration = (
+            ~np.isnan(numbers[name][rows]) for name in ("time_per_output_token_ms", "request_duration_ms")
+        )
         timing = np.where(duration, _DURATION, np.where(per_token, _PER_TOKEN, _UNTIMED))
         names = [name for name in SETUP_FIELDS if name in chunk.columns]
-        combined, columns = timing, []
+        combined = timing
+        columns: list[list[Any]] = []
         for name in names:
-            cells = chunk.columns[name]
-            column = [cells[row] for row in rows.tolist()]
+            column = [chunk.columns[name][row] for row in rows.tolist()]
             columns.append(column)
             index: dict[Any, int] = {}
             codes = np.fromiter((index.setdefault(cell, len(index)) for cell in column), np.intp, len(column))
@@ -111,8 +113,8 @@ class Setups:
         _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
         found = []
         for position in first.tolist():
-            cells = {name: column[position] for name, column in zip(names, columns, strict=True)}
-            stated = {name: cell for name, cell in cells.items() if cell is not None}
+            cells = zip(names, (column[position] for column in columns), strict=True)
+            stated = {name: cell for name, cell in cells if cell is not None}
             found.append(self._index(stated, int(timing[position]), may_refuse=bool(names)))
         return np.array(found, dtype=np.intp)[inverse]
 
@@ -174,7 +176,9 @@ class Setups:
 def _typed(name: str, value: Any) -> Any:
     """A cell, or a fill, as the type of its field."""
     if name == "techniques":
-        return tuple(part.strip() for part in value.split(";") if part.strip()) if isinstance(value, str) else tuple(value)
+        return (
+            tuple(part.strip() for part in value.split(";") if part.strip()) if isinstance(value, str) else tuple(value)
+        )
     if _KINDS[name] not in ("int", "float"):
         return value
     try:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, cast
 
 from inferprint.batch.engine import connected, duckdb_error, quoted
 from inferprint.errors import FileProblem
@@ -166,8 +166,8 @@ class CsvTable:
         # Bytes that are no UTF-8 become surrogates, which mark the row that they are in.
         how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
         if self._compressed:
-            return gzip.open(self.path, "rt", **how)  # type: ignore[return-value]
-        return self.path.open("r", **how)
+            return cast(TextIO, gzip.open(self.path, "rt", **how))
+        return cast(TextIO, self.path.open("r", **how))
 
     def chunks(self, mapped: dict[str, str], size: int) -> Iterator[Chunk]:
         """The rows, about `size` at a time."""

@@ -54,28 +54,27 @@ class Dimension:
 
     def add_rows(self, codes: NDArray[np.intp], outputs: Array) -> None:
         """Add rows' outputs: value, low and high, shape (3, outputs, rows)."""
-        for code, which in _split(codes):
-            self.records[code] += int(codes.size if which is None else which.size)
-            self.rows[code] += (outputs if which is None else outputs[:, :, which]).sum(axis=2)
+        for code, which in split_by(codes):
+            self.records[code] += which.size
+            self.rows[code] += outputs[:, :, which].sum(axis=2)
 
     def add_features(self, codes: NDArray[np.intp], pair: int, features: Array) -> None:
         """Add the features of rows that share a pair of cards: shape (features, rows)."""
-        for code, which in _split(codes):
-            summed = (features if which is None else features[:, which]).sum(axis=1)
+        for code, which in split_by(codes):
+            summed = features[:, which].sum(axis=1)
             sums = self.features[code]
             sums[pair] = sums[pair] + summed if pair in sums else summed
 
 
-def _split(codes: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp] | None]]:
-    """Positions of each code; None where all have the same."""
+def split_by(codes: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
+    """Each code with its positions, in their order."""
     if not codes.size:
         return []
     if codes.min() == codes.max():
-        return [(int(codes[0]), None)]
+        return [(int(codes[0]), np.arange(codes.size))]
     order = np.argsort(codes, kind="stable")
-    ordered = codes[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    return [(int(ordered[start]), part) for start, part in zip(starts, np.split(order, starts[1:]), strict=True)]
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    return [(int(codes[part[0]]), part) for part in np.split(order, starts[1:])]
 
 
 def drawn(features: Mapping[int, Array], pairs: Sequence[Pair]) -> dict[str, Array]:
@@ -90,7 +89,12 @@ def drawn(features: Mapping[int, Array], pairs: Sequence[Pair]) -> dict[str, Arr
 def totals_of(dimension: Dimension, pairs: Sequence[Pair]) -> list[Total]:
     """The totals of a dimension, by key, each within the sum of its rows' bounds."""
     return [
-        Total(dimension.name, key, dimension.records[code], _ranges(drawn(dimension.features[code], pairs), dimension.rows[code]))
+        Total(
+            dimension.name,
+            key,
+            dimension.records[code],
+            _ranges(drawn(dimension.features[code], pairs), dimension.rows[code]),
+        )
         for key, code in sorted(dimension.keys.items())
     ]
 
@@ -112,5 +116,7 @@ def shares_of(dimension: Dimension, pairs: Sequence[Pair], output: str) -> dict[
         return {}
     features = dimension.features[0]
     used = [pairs[number] for number in features]
-    sources = {name: normal for pair in used for name, normal in (*pair.machine.sources.items(), *pair.place.sources.items())}
+    sources = {
+        name: normal for pair in used for name, normal in (*pair.machine.sources.items(), *pair.place.sources.items())
+    }
     return uncertainty_shares(drawn(features, pairs)[output], sources)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,6 +94,8 @@ def read_folder(folder: Path, *, strict: bool) -> tuple[Content, list[tuple[str,
 
 def _tables(path: Path, where: str, table: str) -> Iterator[Raw]:
     """The tables of one file; `source`, `date` and `quality` at its top hold for all of them."""
+    import tomllib  # packaged records need no TOML, and start-up time counts
+
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

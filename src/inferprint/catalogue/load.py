@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -169,7 +168,7 @@ def _dump(value: object) -> str:
 @functools.cache
 def _packaged() -> Catalogue:
     try:
-        text = resources.files("inferprint.catalogue").joinpath(ARTEFACT).read_text(encoding="utf-8")
+        text = Path(__file__).with_name(ARTEFACT).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         hint = "Run python tools/build_catalogue.py in a source tree, or install the package again."
         raise CatalogueError("the packaged catalogue is missing", hint=hint) from error

@@ -39,6 +39,7 @@ class Model(Record):
     """A model: its size, its shape and the names it goes by.
 
     Sizes are None where the developer has not disclosed them. For a dense model the active size is the total size.
+    `head_size` is the mean of key and value size where they differ.
     """
 
     developer: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,13 @@ from inferprint.units import MS_PER_S
 
 CATALOGUE_VARIABLE = "INFERPRINT_CATALOG"
 """Environment variable that names a folder of the user's own records."""
+
+
+MAX_CARDS = 1024
+"""Cards of each kind that an estimator keeps."""
+
+Setup = TypeVar("Setup")
+Card = TypeVar("Card")
 
 
 class Estimator:
@@ -35,17 +43,11 @@ class Estimator:
 
     def machine(self, setup: MachineSetup) -> MachineCard:
         """The card of a machine setup, resolved once."""
-        card = self._machines.get(setup)
-        if card is None:
-            card = self._machines[setup] = resolve_machine(self.catalogue, setup)
-        return card
+        return _kept(self._machines, setup, lambda: resolve_machine(self.catalogue, setup))
 
     def place(self, setup: PlaceSetup) -> PlaceCard:
         """The card of a place setup, resolved once."""
-        card = self._places.get(setup)
-        if card is None:
-            card = self._places[setup] = resolve_place(self.catalogue, setup)
-        return card
+        return _kept(self._places, setup, lambda: resolve_place(self.catalogue, setup))
 
     def cards(self, request: Request) -> tuple[MachineCard, PlaceCard]:
         """Both cards of a request."""
@@ -65,6 +67,17 @@ class Estimator:
         features = np.array(machine.modality.count(work_of(request), machine.window, min), dtype=float)
         outputs = apply(machine, place, features[:, None])[:, :, 0]
         return Result(request, self.catalogue.version, machine, place, features, outputs)
+
+
+def _kept(cards: dict[Setup, Card], setup: Setup, resolve: Callable[[], Card]) -> Card:
+    """The card of a setup; the oldest is given up where too many are kept, as measured times make one each."""
+    card = cards.get(setup)
+    if card is None:
+        card = resolve()
+        if len(cards) >= MAX_CARDS:
+            del cards[next(iter(cards))]
+        cards[setup] = card
+    return card
 
 
 def work_of(request: Request) -> dict[str, float]:

@@ -18,7 +18,6 @@ from inferprint.rates import OUTPUT_NAMES, MachineCard, PlaceCard, total_draws
 from inferprint.rates.draws import Array
 
 _POSITION = {name: i for i, name in enumerate(OUTPUT_NAMES)}
-_UNSPLIT = ("prefill_energy_wh", "decode_energy_wh")
 _GROUPS = 8
 
 
@@ -48,8 +47,7 @@ class Result:
     def range(self, name: str) -> Range | None:
         """A quantity by its name, None where it is unknown."""
         value, low, high = self._outputs[:, _POSITION[name]].tolist()
-        unsplit = name in _UNSPLIT and self.request.request_duration_ms is not None and value == 0
-        return None if isnan(value) or unsplit else Range(value, low, high)
+        return None if isnan(value) else Range(value, low, high)
 
     def _known(self, name: str) -> Range:
         value, low, high = self._outputs[:, _POSITION[name]].tolist()

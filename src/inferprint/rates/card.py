@@ -184,15 +184,17 @@ class MachineCard:
     def quantity(self, name: str) -> Array:
         """Draws of a quantity's rate per unit of each feature: shape (SIZE, features)."""
         d = self.draws
-        part = np.array([feature.part == "prefill" for feature in self.modality.features])
+        parts = np.array([feature.part for feature in self.modality.features])
+        # A measured duration does not say how it splits: unknown, not zero.
+        unsplit = np.where((parts == "measured") & (d.energy > 0), np.nan, 0.0)
         rates: dict[str, Any] = {
             "duration": lambda: d.duration,
             "it_energy": lambda: d.energy + d.seconds * (d.host_w + d.idle_w)[:, None],
             "accelerator_energy": lambda: d.energy,
             "host_energy": lambda: d.seconds * d.host_w[:, None],
             "idle_energy": lambda: d.seconds * d.idle_w[:, None],
-            "prefill_energy": lambda: d.energy * part,
-            "decode_energy": lambda: d.energy * ~part,
+            "prefill_energy": lambda: d.energy * (parts == "prefill") + unsplit,
+            "decode_energy": lambda: d.energy * (parts == "decode") + unsplit,
             "embodied_emissions": lambda: d.seconds * d.embodied_g[:, None],
             "embodied_water": lambda: d.seconds * d.embodied_ml[:, None],
             "two_term_duration": lambda: d.two_term_duration,

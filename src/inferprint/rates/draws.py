@@ -52,6 +52,17 @@ def normal(source: str) -> Array:
     return z
 
 
+def _split_normal(z: Array, interval: Range) -> Array:
+    """Draws from standard-normal ones, each side of the value with its own width; in logs where all is positive."""
+    value, low, high = interval
+    if low <= 0:
+        linear: Array = value + np.where(z < 0, value - low, high - value) * z / Z95
+        return linear
+    below, above = math.log(value / low), math.log(high / value)
+    logs: Array = value * np.exp(np.where(z < 0, below, above) * z / Z95)
+    return logs
+
+
 class Sampler:
     """Draws values and remembers from which sources, so that a card can say what its spread comes from.
 
@@ -60,6 +71,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self.sources: dict[str, Array] = {}
+        self._drawn: dict[tuple[str, Range, float, float], Array] = {}
 
     def _normal(self, source: str) -> Array:
         self.sources[source] = normal(source)
@@ -71,16 +83,12 @@ class Sampler:
         Each side of the value has its own width: in logs where all three numbers are positive, else linear. The draws
         are clipped to [minimum, maximum], the physical limits.
         """
-        value, low, high = interval
-        if low == high:
-            return value
-        z = self._normal(source)
-        if low > 0:
-            below, above = math.log(value / low), math.log(high / value)
-            draws = value * np.exp(np.where(z < 0, below, above) * z / Z95)
-        else:
-            draws = value + np.where(z < 0, value - low, high - value) * z / Z95
-        return np.clip(draws, minimum, maximum)
+        if interval.low == interval.high:
+            return interval.value
+        key = (source, interval, minimum, maximum)
+        if key not in self._drawn:
+            self._drawn[key] = np.clip(_split_normal(self._normal(source), interval), minimum, maximum)
+        return self._drawn[key]
 
     def residual(self, source: str, sigma: float) -> Any:
         """Log-normal factors with median 1 and log standard deviation `sigma`; element 0 is 1."""

@@ -34,6 +34,9 @@ LIMITS = {
 }
 """What a caller may state; beyond it lies a mistake of unit."""
 
+OPERATORS = {"azure": "microsoft", "gcp": "google", "oci": "oracle"}
+"""Company that reports on the data centres of a cloud, where it has another name."""
+
 OFFICIAL = ("us_national", "country_official")
 """Kinds of grid rows that a government or agency publishes for a whole country, direct emissions only."""
 
@@ -74,7 +77,7 @@ def resolve_place(catalogue: Catalogue, setup: PlaceSetup) -> PlaceCard:
             raise InvalidInput(name, f"{value:g} is out of range", hint=f"{low:g} to {high:g}.")
     trail, sampler = Trail(), Sampler()
     service = resolve_service(catalogue, setup.managed_service_id) if setup.managed_service_id else None
-    region = resolve_region(catalogue, setup.cloud_region, setup.cloud_id) if setup.cloud_region else None
+    region = _region(catalogue, setup, service) if setup.cloud_region else None
     if region is not None:
         _check_region(catalogue, setup, region)
     place = _Place(catalogue, setup, trail, sampler, service, region)
@@ -93,6 +96,13 @@ def resolve_place(catalogue: Catalogue, setup: PlaceSetup) -> PlaceCard:
     )
 
 
+def _region(catalogue: Catalogue, setup: PlaceSetup, service: Service | None) -> Region:
+    """The stated region; a service that runs on one cloud says whose it is."""
+    only = service.clouds[0] if service is not None and len(service.clouds) == 1 else None
+    known = any(region.cloud == only for region in catalogue.regions.values())
+    return resolve_region(catalogue, setup.cloud_region or "", setup.cloud_id or (only if known else None))
+
+
 def _check_region(catalogue: Catalogue, setup: PlaceSetup, region: Region) -> None:
     """A region contradicts neither the stated cloud nor the stated country."""
     if setup.cloud_id and setup.cloud_id.lower() != region.cloud:
@@ -107,8 +117,7 @@ def _check_region(catalogue: Catalogue, setup: PlaceSetup, region: Region) -> No
 def _fleet(place: _Place) -> list[Any]:
     """Published fleet averages of the clouds that may run the request, newest first."""
     cloud = place.region.cloud if place.region else place.setup.cloud_id
-    names = {"azure": "microsoft", "gcp": "google", "oci": "oracle"}
-    operator = names.get(cloud or "", cloud)
+    operator = OPERATORS.get(cloud or "", cloud)
     fleets = [o for o in place.catalogue.operators.values() if o.operator == operator]
     return sorted(fleets, key=lambda o: o.year or 0, reverse=True)
 

@@ -1,0 +1,157 @@
+"""What a run says at its end, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from inferprint.batch.totals import Total
+from inferprint.errors import InferprintError
+from inferprint.estimate.result import as_dict
+from inferprint.provenance.trace import Entry
+from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Quantity, Range
+
+WARNINGS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the records that were read: records = estimated + merged + skipped + rejected.
+
+    Attributes
+    ----------
+    requests
+        Requests that the estimated records stand for.
+    merged
+        Records with the request_id of an earlier one.
+    skipped
+        Records left out, by the name of the rule.
+    """
+
+    records: int
+    estimated: int
+    merged: int
+    skipped: Mapping[str, int]
+    rejected: int
+    requests: float
+
+    def checked(self) -> Counts:
+        """The counts, if no record was lost.
+
+        Raises
+        ------
+        InferprintError
+            They do not add up: a defect of this program.
+        """
+        accounted = self.estimated + self.merged + sum(self.skipped.values()) + self.rejected
+        if accounted != self.records:
+            hint = "This is a defect: please report it with the file. Nothing was written."
+            raise InferprintError(f"{self.records} records read, {accounted} accounted for", hint=hint)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts and totals of a run.
+
+    Attributes
+    ----------
+    total
+        The total over everything.
+    totals
+        The totals by project, application, model, service and day, as in totals.csv.
+    uncertainty
+        Share of each source in the spread of the total usage_emissions_gco2e, largest first.
+    assumptions
+        What nobody stated about the pair of cards with the most energy, which is that of `assumptions_of`.
+    warnings
+        What the reader should know, most records first.
+    seconds
+        Time that the run took [s].
+    """
+
+    files: tuple[Path, ...]
+    out: Path
+    counts: Counts
+    total: Total
+    totals: tuple[Total, ...]
+    uncertainty: Mapping[str, float]
+    assumptions: tuple[Entry, ...]
+    assumptions_of: str
+    warnings: tuple[str, ...]
+    versions: Mapping[str, str]
+    seconds: float
+
+    def range(self, name: str) -> Range | None:
+        """The total of an output by its name, None where it is unknown."""
+        return self.total.outputs[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain data: what summary.json holds."""
+        return {
+            "files": [str(path) for path in self.files],
+            "counts": asdict(self.counts),
+            "totals": self._part(RESULTS),
+            "breakdown": self._part(BREAKDOWN),
+            "two_term": self._part(TWO_TERM),
+            "uncertainty": dict(self.uncertainty),
+            "largest_uncertainty": next(iter(self.uncertainty), None),
+            "assumptions_of": self.assumptions_of,
+            "assumptions": [asdict(entry) for entry in self.assumptions],
+            "warnings": list(self.warnings),
+            "versions": dict(self.versions),
+            "seconds": self.seconds,
+        }
+
+    def _part(self, quantities: Sequence[Quantity]) -> dict[str, dict[str, float] | None]:
+        return {quantity.name: as_dict(self.range(quantity.name)) for quantity in quantities}
+
+    def text(self) -> str:
+        """The summary for a terminal."""
+        lines = [
+            _count_line(self.counts),
+            "",
+            f"{'':<38}{'total':>14}{'low':>14}{'high':>14}",
+            *(_table_line(quantity, self.range(quantity.name)) for quantity in RESULTS),
+            "",
+            "of which",
+            *(_table_line(quantity, self.range(quantity.name)) for quantity in BREAKDOWN),
+            "",
+            "for comparison",
+            *(_table_line(quantity, self.range(quantity.name)) for quantity in TWO_TERM),
+            "",
+            *self._largest(),
+            *(f"warning: {warning}" for warning in self.warnings[:WARNINGS_SHOWN]),
+        ]
+        more = len(self.warnings) - WARNINGS_SHOWN
+        lines += [f"{more} more warnings in summary.json"] if more > 0 else []
+        lines.append(f"written to {self.out} in {self.seconds:.2g} s")
+        return "\n".join(lines)
+
+    def _largest(self) -> list[str]:
+        named = ", ".join(f"{name} {share:.0%}" for name, share in list(self.uncertainty.items())[:3])
+        return [f"largest uncertainty: {named} of the spread"] if named else []
+
+
+def _count_line(counts: Counts) -> str:
+    """All records, and what became of them."""
+    parts = [f"{counts.estimated:,} estimated"]
+    parts += [f"{counts.merged:,} merged (request_id seen before)"] if counts.merged else []
+    parts += [f"{number:,} skipped ({rule})" for rule, number in counts.skipped.items() if number]
+    parts += [f"{counts.rejected:,} rejected (see rejects.csv)"] if counts.rejected else []
+    stands = f", for {counts.requests:,.0f} requests" if counts.requests != counts.estimated else ""
+    return f"{counts.records:,} records: {', '.join(parts)}{stands}"
+
+
+def _table_line(quantity: Quantity, total: Range | None) -> str:
+    """One quantity with its interval."""
+    name = f"{quantity.name} [{quantity.unit}]"
+    cells = [_figure(value) for value in total] if total is not None else ["unknown"]
+    return f"{name:<38}" + "".join(f"{cell:>14}" for cell in cells)
+
+
+def _figure(value: float) -> str:
+    """Four significant digits, thousands marked."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
