@@ -56,7 +56,9 @@ def test_every_public_function_has_a_summary(name):
 def test_no_physics_branches_on_a_value(module):
     tree = ast.parse(inspect.getsource(module))
     branches = (ast.If, ast.IfExp, ast.While, ast.Match, ast.BoolOp, ast.Try)
-    inside = [node for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)]
+    inside = [
+        node for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
+    ]
     found = [f"line {node.lineno}" for node in inside if isinstance(node, branches) and not _of_names(node)]
     assert found == []
 

@@ -12,7 +12,9 @@ from inferprint import errors
 
 def test_the_drawn_tree_names_every_error():
     drawn = set(re.findall(r"[├└]── (\w+)", inspect.getdoc(errors) or ""))
-    classes = {name for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == errors.__name__}
+    classes = {
+        name for name, value in vars(errors).items() if inspect.isclass(value) and value.__module__ == errors.__name__
+    }
     assert drawn == classes - {"InferprintError"}
 
 
@@ -33,7 +35,9 @@ def test_an_unknown_name_says_what_was_asked_what_is_near_and_what_to_do():
 
 
 def test_an_unknown_name_without_neighbours_still_says_what_to_do():
-    assert str(errors.UnknownName("GPU", "?", (), "inferprint catalog gpus")).endswith("List them: inferprint catalog gpus")
+    assert str(errors.UnknownName("GPU", "?", (), "inferprint catalog gpus")).endswith(
+        "List them: inferprint catalog gpus"
+    )
 
 
 def test_an_invalid_input_names_its_field():

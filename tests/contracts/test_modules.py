@@ -20,7 +20,9 @@ def constants(tree: ast.Module) -> set[str]:
     """Names bound at the top of a module."""
     found = set()
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         found |= {target.id for target in targets if isinstance(target, ast.Name)}
     return found
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.setups import ESTIMATOR, NAMES, request
 
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM
-from tests.setups import ESTIMATOR, NAMES, request
 
 
 def result(setup: str = "node, dense", *args, **changes):

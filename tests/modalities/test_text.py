@@ -50,7 +50,7 @@ def cost(ideal, features) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    "name, expected",
     [
         ("request", 1),
         ("fresh_input_tokens", 6),  # 10 - 4

@@ -100,7 +100,7 @@ class TestReads:
         assert windowed == pytest.approx(1e-9, rel=1e-12)
 
 
-@pytest.mark.parametrize(("batch", "milliseconds"), [(8, 7.9), (16, 12.1), (32, 16.0), (64, 18.0)])
+@pytest.mark.parametrize("batch, milliseconds", [(8, 7.9), (16, 12.1), (32, 16.0), (64, 18.0)])
 def test_ideal_weight_read_of_a_mixture_of_experts_grows_with_the_batch(batch, milliseconds):
     # Qwen3-30B-A3B on H100, published beside measured 12.9, 17.6, 22.6, 28.9 ms. Batch 8 by hand:
     # (1.538 + 28.992 x (1 - 0.9375^8 = 0.40328)) x 2 bytes / 3350 GB/s = 7.90 ms

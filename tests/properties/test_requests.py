@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.setups import ESTIMATOR, NAMES, SETUPS, request
 
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM
 from inferprint.rates import OUTPUT_NAMES, apply, total_draws
 from inferprint.rates.draws import bounds
-from tests.setups import ESTIMATOR, NAMES, SETUPS, request
 
 STEADY = settings(deadline=None, derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck))
 

@@ -35,7 +35,7 @@ def test_origin_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("how", "source", "quality"),
+    "how, source, quality",
     [("given", "caller", "high"), ("assumed", "assumed", "assumption"), ("derived", "derived", "medium")],
 )
 def test_without_origin(how, source, quality):

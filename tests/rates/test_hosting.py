@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.setups import ESTIMATOR, request
 
 from inferprint.errors import DoesNotFit, InvalidInput, Undisclosed, UnknownName
-from tests.setups import ESTIMATOR, request
 
 
 def machine(model_id: str = "llama-3.1-8b", **setup):
@@ -27,7 +27,7 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "setup", "near", "command"), UNKNOWN, ids=[str(case[1]) for case in UNKNOWN])
+@pytest.mark.parametrize("kind, setup, near, command", UNKNOWN, ids=[str(case[1]) for case in UNKNOWN])
 class TestUnknownNames:
     def test_are_errors_that_name_the_kind_and_what_was_asked(self, kind, setup, near, command):
         with pytest.raises(UnknownName) as caught:
@@ -48,7 +48,7 @@ class TestUnknownNames:
 
 
 @pytest.mark.parametrize(
-    ("setup", "field"),
+    "setup, field",
     [
         ({"gpu_count": 2}, "gpu_count"),
         ({"managed_service_id": "together", "gpu_count": 2}, "gpu_count"),
@@ -144,7 +144,7 @@ def test_a_service_that_cannot_hold_the_model_on_one_chip_still_estimates_on_the
 
 
 @pytest.mark.parametrize(
-    ("setup", "hosting"),
+    "setup, hosting",
     [
         ({"gpu_id": "h100_80gb_sxm"}, "own"),
         ({"gpu_id": "rtx_4090", "precision": "q4_k_m"}, "desk"),

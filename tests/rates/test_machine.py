@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.setups import ESTIMATOR, NAMES, request
 
 from inferprint import Request
 from inferprint.quantities import METHODS
-from tests.setups import ESTIMATOR, NAMES, request
 
 EIGHT_H100 = {"model_id": "llama-2-70b", "node_id": "generic:hgx-h100-8", "replica_gpu_count": 8, "batch_size": 16}
 

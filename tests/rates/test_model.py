@@ -22,7 +22,7 @@ def shape_of(name: str, total: float | None = None, active: float | None = None,
 
 
 @pytest.mark.parametrize(
-    ("model", "kilobytes"),
+    "model, kilobytes",
     [
         ("llama-3-8b", 131),  # 2 x 8 heads x 128 x 32 layers x 2 bytes = 131,072
         ("llama-3-70b", 328),  # 2 x 8 x 128 x 80 x 2 = 327,680
@@ -50,7 +50,7 @@ def test_a_model_without_windowed_layers_has_no_window():
 
 
 @pytest.mark.parametrize(
-    ("model", "share"),
+    "model, share",
     [("mixtral-8x7b-instruct", 2 / 8), ("qwen3-30b-a3b", 8 / 128), ("deepseek-v3", 8 / 256), ("llama-3-8b", 1.0)],
 )
 def test_expert_share(model, share):
@@ -85,7 +85,7 @@ def test_an_undisclosed_size_is_an_error_that_says_what_to_pass():
 
 
 @pytest.mark.parametrize(
-    ("total", "active", "field"),
+    "total, active, field",
     [(-1.0, None, "total_params_b"), (0.0, None, "total_params_b"), (7e9, None, "total_params_b"),
      (10.0, 0.0, "active_params_b"), (10.0, 11.0, "active_params_b"), (float("nan"), None, "total_params_b")],
 )  # fmt: skip

@@ -64,6 +64,12 @@ SETUP = (
     Choice("method", "--method", click.Choice(METHODS), "How duration and energy are computed"),
 )
 
+
+def flag_of(field: str) -> str:
+    """The option that fills a request field; empty where none does."""
+    return next((choice.flag for choice in (*WORK, *SETUP) if choice.field == field), "")
+
+
 CATALOG = click.option(
     "--catalog",
     metavar="DIR",

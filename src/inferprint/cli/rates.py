@@ -12,7 +12,7 @@ from inferprint.cli.text import number, table
 from inferprint.quantities import RESULTS
 from inferprint.rates import OUTPUT_NAMES, MachineCard, PlaceCard, apply
 
-PER = {"token": 1_000.0, "pair": 1_000_000.0, "token read": 1_000_000.0, "request": 1_000.0, "s": 1.0}
+PER = {"token": 1_000.0, "pair": 1_000_000.0, "token read": 1_000_000.0, "request": 1.0, "s": 1.0}
 """Units of a feature that a line of the list is for."""
 
 

@@ -74,6 +74,7 @@ BRIEF = (
     "host",
     "precision",
     "precision at the service",
+    "replica_gpu_count",
     "batch_size",
     "active-share.public",
     "active-share.private",
@@ -101,7 +102,7 @@ def entry_value(entry: Entry) -> str:
     """The value of a trail entry with its bounds."""
     if isinstance(entry.value, str):
         return entry.value
-    text = f"{number(entry.value)} {entry.unit}".strip()
+    text = f"{entry.value:,.6g} {entry.unit}".strip()
     if entry.low is None or entry.high is None:
         return text
     return f"{text} [{number(entry.low)} - {number(entry.high)}]"

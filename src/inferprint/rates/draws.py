@@ -44,6 +44,11 @@ def _order(source: str) -> Indices:
     return np.argsort(keys, kind="stable")
 
 
+def _uniform(source: str) -> Array:
+    """The same draws as `normal`, on (0, 1)."""
+    return np.concatenate([[0.5], np.add(_order(source), 0.5) / N_DRAWS])
+
+
 @lru_cache(maxsize=4096)
 def normal(source: str) -> Array:
     """Standard-normal draws of a source: shape (SIZE,), element 0 central. Read-only, fixed by the name."""
@@ -94,13 +99,19 @@ class Sampler:
         """Log-normal factors with median 1 and log standard deviation `sigma`; element 0 is 1."""
         return np.exp(sigma * self._normal(source)) if sigma else 1.0
 
+    def weighted(self, source: str, values: Array, weights: Array) -> Array:
+        """Draws of values in rising order by weight; element 0 is left to the caller."""
+        self._normal(source)
+        reached = np.cumsum(weights) - weights / 2
+        draws: Array = np.interp(_uniform(source), reached / np.sum(weights), values)
+        return draws
+
     def choice(self, source: str, weights: Array, central: int) -> Indices:
         """Draws of one of several cases by weight: indices, shape (SIZE,); element 0 is `central`."""
         if len(weights) == 1:
             return np.zeros(SIZE, dtype=np.intp)
         self._normal(source)
-        uniform = np.concatenate([[0.5], np.add(_order(source), 0.5) / N_DRAWS])
-        picked = np.searchsorted(np.cumsum(weights) / np.sum(weights), uniform, side="right")
+        picked = np.searchsorted(np.cumsum(weights) / np.sum(weights), _uniform(source), side="right")
         picked = np.minimum(picked, len(weights) - 1)
         picked[0] = central
         return picked

@@ -20,6 +20,7 @@ from inferprint.physics.terms import (
 )
 from inferprint.rates.card import TermDetail
 from inferprint.rates.draws import SIZE, Array, central, full
+from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import FEATURE_NAMES, Case, Situation
 from inferprint.units import GIGA, TERA
 
@@ -118,3 +119,17 @@ def measured_rates(power: Any, share: Any, batch: Any) -> tuple[Array, Array, Ar
     energy[:, MEASURED] = full(device_energy(seconds[:, MEASURED], 1.0, power, share))
     duration[:, MEASURED] = 1.0
     return energy, seconds, duration
+
+
+def with_measured_time(duration: Array, setup: MachineSetup) -> Array:
+    """Duration rates in which a measured time stands where the form predicted it."""
+    if setup.measured_seconds is not None:
+        measured = np.zeros_like(duration)
+        measured[:, MEASURED] = 1.0
+        return measured
+    if setup.measured_seconds_per_token is not None:
+        decode = np.array([feature.part == "decode" for feature in TEXT.features])
+        measured = np.where(decode, 0.0, duration)
+        measured[:, FEATURE_NAMES.index("output_tokens")] = setup.measured_seconds_per_token
+        return measured
+    return duration

@@ -48,7 +48,7 @@ class Hosting:
     pool
         Devices that are there; None where nobody said.
     stated
-        True where the caller named the hardware.
+        True where the caller named the hardware and how much of it.
     """
 
     kind: Kind
@@ -122,7 +122,7 @@ def _on_gpu(catalogue: Catalogue, setup: MachineSetup, service: Service | None, 
             "host", candidate.node.id, "", "assumed", f"no node stated: the host of the reference node of {gpu.id}"
         )
     kind: Kind = "service" if service else "desk" if gpu.device_class in DESK_CLASSES else "own"
-    return Hosting(kind, service, (candidate,), setup.gpu_count, True)
+    return Hosting(kind, service, (candidate,), setup.gpu_count, setup.gpu_count is not None)
 
 
 def _on_service(catalogue: Catalogue, service: Service, trail: Trail) -> Hosting:

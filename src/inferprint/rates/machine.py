@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +15,17 @@ from inferprint.physics.power import device_energy, device_seconds
 from inferprint.physics.terms import TERM_EQUATIONS, ModelShape, Traffic
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import EQUATIONS, Tier
-from inferprint.rates.card import MachineCard, MachineDraws
+from inferprint.rates.card import MachineCard, MachineDraws, TermDetail
 from inferprint.rates.draws import Array, Sampler, full
-from inferprint.rates.forms import duration_rates, energy_rates, measured_rates, replica_of, two_term_rates
+from inferprint.rates.forms import (
+    duration_rates,
+    energy_rates,
+    measured_rates,
+    replica_of,
+    two_term_rates,
+    with_measured_time,
+),
+    with_measured_time,
 from inferprint.rates.hosting import Candidate, find_hosting, usable_candidates
 from inferprint.rates.model import model_shape, model_sizes
 from inferprint.rates.operating_point import (
@@ -171,7 +181,7 @@ def _mixed(
     middle = weighted_median(
         np.array([float(cases[i * len(precisions)].energy[0] @ reference) for i in range(len(candidates))]), weights
     )
-    _record_hardware(situation, candidates[middle])
+    _record_hardware(situation, candidates[middle], cases[0].details)
     if len(candidates) > 1:
         situation.trail.add(
             "central hardware",
@@ -180,13 +190,12 @@ def _mixed(
             "derived",
             "the likely accelerator of median energy for a usual request gives the value, all of them the interval",
         )
-    service = situation.hosting.service.id if situation.hosting.service else "unstated"
-    hardware = situation.sampler.choice(f"hardware:{service}", weights, middle)
-    precision = situation.sampler.choice(f"precision:{service}", np.ones(len(precisions)), 0)
+    hardware = situation.sampler.choice(f"hardware:{situation.host_name}", weights, middle)
+    precision = situation.sampler.choice(f"precision:{situation.host_name}", np.ones(len(precisions)), 0)
     return MachineDraws.picked(cases, hardware * len(precisions) + precision)
 
 
-def _record_hardware(situation: Situation, candidate: Candidate) -> None:
+def _record_hardware(situation: Situation, candidate: Candidate, details: Iterable[TermDetail]) -> None:
     """Write down the published values of the central hardware, and the coefficients."""
     trail, gpu, node = situation.trail, candidate.gpu, candidate.node
     for name, unit in HARDWARE_FIELDS:
@@ -202,7 +211,8 @@ def _record_hardware(situation: Situation, candidate: Candidate) -> None:
             trail.add(f"{node.id} {name}", value, unit, "catalogue", f"{name} of {node.id}", node.origin(name))
     if node is None:
         trail.warnings.append(f"no host is known for {gpu.name}: energy and manufacture of a host are left out")
-    for form in situation.catalogue.forms.values():
+    used = {detail.form for detail in details}
+    for form in (f for f in situation.catalogue.forms.values() if f.id in used):
         for term, value in form.terms.items():
             trail.add(f"{form.id} {term}", value, "", "catalogue", f"{form.status} coefficient", form.origin("terms"))
 
@@ -217,29 +227,41 @@ def weighted_median(values: Array, weights: Array) -> int:
 def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
     """Rates of one case, with draws."""
     devices, batch = operating_point(situation, case, shape)
-    n_in, n_out = situation.traffic_lengths
-    traffic = Traffic(batch, n_in, n_out)
-    gpu = case.gpu
-    power = devices * (gpu.max_power_w or 0.0)
-    share = situation.drawn("power of a busy device", "power-share.serving", maximum=1.0)
-    replica = replica_of(gpu, case.precision, devices, situation, executed=False)
-    energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
-    seconds = device_seconds(energy, full(devices)[:, None], gpu.max_power_w, full(share)[:, None])
-    duration, duration_details = duration_rates(situation, shape, replica, traffic)
+    gpu, method = case.gpu, situation.setup.method
     executed = replica_of(gpu, case.precision, devices, situation, executed=True)
-    two_duration, two_details = two_term_rates(situation, shape, executed)
+    two_duration, details = two_term_rates(situation, shape, executed)
     two_seconds = two_duration / full(batch)[:, None]
     two_energy = device_energy(two_seconds, full(devices)[:, None], gpu.max_power_w, 1.0)
-    if situation.setup.method != "default":
-        energy, seconds, duration = two_energy, two_seconds, two_duration
-        share = 1.0
+    energy, seconds, duration = two_energy, two_seconds, two_duration
     if device_time_measured(situation):
-        energy, seconds, duration = measured_rates(power, share, batch)
+        share = _power_share(situation) if method == "default" else 1.0
+        energy, seconds, duration = measured_rates(devices * (gpu.max_power_w or 0.0), share, batch)
+    elif method == "default":
+        replica = replica_of(gpu, case.precision, devices, situation, executed=False)
+        traffic = Traffic(batch, *situation.traffic_lengths)
+        energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
+        share = full(_power_share(situation))[:, None]
+        seconds = device_seconds(energy, full(devices)[:, None], gpu.max_power_w, share)
+        duration, duration_details = duration_rates(situation, shape, replica, traffic)
+        details = (*energy_details, *duration_details, *details)
+    duration = with_measured_time(duration, situation.setup)
     return MachineDraws(
-        energy, seconds, duration, two_energy, two_seconds, two_duration,
-        *per_second(situation, case, devices), full(devices), full(batch),
-        details=(*energy_details, *duration_details, *two_details),
-    )  # fmt: skip
+        energy=energy,
+        seconds=seconds,
+        duration=duration,
+        two_term_energy=two_energy,
+        two_term_seconds=two_seconds,
+        two_term_duration=two_duration,
+        **per_second(situation, case, devices),
+        devices=full(devices),
+        batch=full(batch),
+        details=details,
+    )
+
+
+def _power_share(situation: Situation) -> Any:
+    """Mean power of a busy device over its board power limit."""
+    return situation.drawn("power of a busy device", "power-share.serving", maximum=1.0)
 
 
 def _tier(situation: Situation) -> Tier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ from inferprint.errors import DoesNotFit, InvalidInput
 from inferprint.modalities.text import TEXT
 from inferprint.physics import serving
 from inferprint.physics.terms import ModelShape, Traffic
-from inferprint.quantities import Range
+from inferprint.provenance.trace import How
+from inferprint.quantities import Z95, Range
 from inferprint.rates.card import MachineDraws
 from inferprint.rates.draws import SIZE, Array, bounds, central, full
 from inferprint.rates.forms import duration_rates, replica_of
@@ -81,8 +83,7 @@ def operating_point(situation: Situation, case: Case, shape: ModelShape) -> tupl
     if given is not None and not 1 <= given <= MAX_BATCH:
         raise InvalidInput("batch_size", f"{given:g} requests", hint=f"1 to {MAX_BATCH}.")
     prior = batch_prior(situation)
-    name = situation.hosting.service.id if situation.hosting.service else situation.hosting.kind
-    batch = given or situation.sampler.spread(f"batch size:{name}", prior.value, minimum=1.0)
+    batch = given or situation.sampler.spread(f"batch size:{situation.host_name}", prior.value, minimum=1.0)
     context = sum(situation.usual_lengths)
     devices = _replica_devices(situation, shape, batch, context, memory)
     fits = serving.batch_that_fits(shape, context, devices, *memory.arguments)
@@ -137,26 +138,58 @@ def _no_room(situation: Situation, case: Case, shape: ModelShape, devices: float
 def _solved_batch(
     situation: Situation, case: Case, shape: ModelShape, room: tuple[Any, Any], target: tuple[Array, float]
 ) -> Array:
-    """The batch at which the default form gives the measured time, by bisection in logs; 1 to what fits.
+    """The batch behind a measured time: central by the form itself, drawn from what prior and measurement allow.
 
-    `room` is the replica's devices and the requests that fit; `target` the features and seconds of the measurement.
+    Latency is nearly flat at small batches, so a time alone says little there; the draws weigh every batch from 1 to
+    what fits by the host's prior and by how well the form, with its residual, explains the time.
+
+    Parameters
+    ----------
+    room
+        Devices of the replica; requests that fit.
+    target
+        Features of the measured work, and the measured time [s].
     """
     devices, most = room
     features, seconds = target
     replica = replica_of(case.gpu, case.precision, devices, situation, executed=False)
     n_in, n_out = situation.traffic_lengths
-    low, high = np.zeros(SIZE), np.log(full(most))
+    batches = np.exp(np.linspace(0.0, np.log(np.maximum(central(most), 1.0 + 1e-9)), SIZE))
+
+    def times(batch: Array) -> Array:
+        seen: Array = duration_rates(situation, shape, replica, Traffic(batch, n_in, n_out))[0] @ features
+        return seen
+
+    form = situation.catalogue.forms["duration.default"]
+    misfit = np.log(seconds / times(batches) * situation.sampler.residual("duration form", form.residual_sigma))
+    weights = np.exp(-(((misfit / form.residual_sigma) ** 2 + _prior_distance(situation, batches) ** 2) / 2))
+    drawn = situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
+    drawn[0] = _central_batch(situation, case, times, central(most), seconds)
+    return drawn
+
+
+def _prior_distance(situation: Situation, batches: Array) -> Array:
+    """How far batches lie from the host's prior, in standard deviations of their logs."""
+    value, low, high = batch_prior(situation).value
+    logs = np.log(batches / value)
+    return logs * Z95 / np.where(logs < 0, np.log(value / low), np.log(high / value))
+
+
+def _central_batch(
+    situation: Situation, case: Case, times: Callable[[Array], Array], most: float, seconds: float
+) -> float:
+    """The batch at which the central form gives the measured time, by bisection in logs; 1 to what fits."""
+    low, high = 0.0, float(np.log(most))
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        slow = duration_rates(situation, shape, replica, Traffic(np.exp(middle), n_in, n_out))[0] @ features > seconds
-        low, high = np.where(slow, low, middle), np.where(slow, middle, high)
-    fastest = float(duration_rates(situation, shape, replica, Traffic(full(1.0), n_in, n_out))[0][0] @ features)
+        low, high = (low, middle) if times(full(np.exp(middle)))[0] > seconds else (middle, high)
+    fastest = times(full(1.0))[0]
     if fastest > seconds:
         situation.trail.warnings.append(
             f"the measured {seconds:.3g} s is less than one request alone takes on {case.gpu.name} ({fastest:.3g} s): "
             "speculative decoding, more devices or fewer bits are likely; a batch of 1 is used"
         )
-    return np.exp((low + high) / 2)
+    return float(np.exp((low + high) / 2))
 
 
 def batch_is_solved(situation: Situation) -> bool:
@@ -174,7 +207,8 @@ def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
         trail.add("replica_gpu_count", devices, "devices", "given", "stated by the caller")
     else:
         reason = "fewest devices that hold weights, cache and work space"
-        trail.add("replica_gpu_count", devices, "devices", "derived", reason)
+        how: How = "derived" if situation.hosting.pool is not None else "assumed"
+        trail.add("replica_gpu_count", devices, "devices", how, reason)
     if setup.batch_size is not None:
         trail.add("batch_size", batch, "requests", "given", "stated by the caller")
     elif batch_is_solved(situation):

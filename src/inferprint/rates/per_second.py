@@ -16,8 +16,8 @@ from inferprint.rates.situation import Case, Situation
 from inferprint.units import GRAMS_PER_KG, ML_PER_L, SECONDS_PER_YEAR
 
 
-def per_second(situation: Situation, case: Case, devices: Any) -> tuple[Array, Array, Array, Array]:
-    """Host power, idle power and manufacture charged per second of device time [W], [W], [g/s], [mL/s]."""
+def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Array]:
+    """Host power, idle power and manufacture charged per second of device time [W], [W], [g/s], [mL/s], by name."""
     gpu, node, sampler = case.gpu, case.node, situation.sampler
     hosted = node is not None and gpu.power_boundary != "system"
     share = host_share(devices, float(node.gpu_count)) if node is not None and hosted else 0.0
@@ -29,12 +29,12 @@ def per_second(situation: Situation, case: Case, devices: Any) -> tuple[Array, A
     device_kg = sampler.spread(f"accelerator manufacture:{gpu.id}", manufacture(situation, gpu, "embodied_kgco2e"))
     device_l = sampler.spread(f"accelerator water:{gpu.id}", manufacture(situation, gpu, "embodied_water_l"))
     host_kg, host_l = _host_manufacture(situation, node) if hosted else (0.0, 0.0)
-    return (
-        full(host_energy(1.0, share, host_active)),
-        full(idle_energy(1.0, devices, _idle_power(situation, gpu), share, host_idle, active)),
-        full(embodied_share(1.0, devices, device_kg, share, host_kg, active, life) * GRAMS_PER_KG),
-        full(embodied_share(1.0, devices, device_l, share, host_l, active, life) * ML_PER_L),
-    )
+    return {
+        "host_w": full(host_energy(1.0, share, host_active)),
+        "idle_w": full(idle_energy(1.0, devices, _idle_power(situation, gpu), share, host_idle, active)),
+        "embodied_g": full(embodied_share(1.0, devices, device_kg, share, host_kg, active, life) * GRAMS_PER_KG),
+        "embodied_ml": full(embodied_share(1.0, devices, device_l, share, host_l, active, life) * ML_PER_L),
+    }
 
 
 def _active_share(situation: Situation) -> Any:

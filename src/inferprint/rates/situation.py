@@ -70,6 +70,11 @@ class Situation:
         }
 
     @property
+    def host_name(self) -> str:
+        """What the errors of this host are called by: its service, or its kind."""
+        return self.hosting.service.id if self.hosting.service is not None else self.hosting.kind
+
+    @property
     def usual_lengths(self) -> tuple[float, float]:
         """Central prompt and answer length of the other requests [tokens]."""
         return self.prior("mix.input-tokens").value.value, self.prior("mix.output-tokens").value.value

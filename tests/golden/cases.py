@@ -1,0 +1,47 @@
+"""Requests whose results are kept, and how they are computed and stored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.setups import ESTIMATOR, SETUPS
+
+from inferprint import Request
+from inferprint.quantities import RESULTS
+
+FILE = Path(__file__).with_name("results.json")
+
+CASES: dict[str, dict[str, object]] = {
+    **SETUPS,
+    "prompt alone": {**SETUPS["node, dense"], "output_tokens": 0},
+    "cached prompt": {**SETUPS["service, latent attention"], "cached_input_tokens": 900},
+    "long prompt, windowed attention": {**SETUPS["service, windowed attention"], "input_tokens": 60_000},
+    "measured duration": {**SETUPS["node, dense"], "request_duration_ms": 9000},
+    "measured duration, known batch": {**SETUPS["own GPU, dense"], "request_duration_ms": 9000},
+    "two-term method": {**SETUPS["service, windowed attention"], "method": "two-term"},
+    "seed method": {**SETUPS["service, windowed attention"], "method": "seed"},
+    "a row of fifty": {**SETUPS["unstated"], "input_tokens": 60_000, "output_tokens": 15_000, "n_requests": 50},
+}
+
+Values = dict[str, list[float] | None]
+
+
+def results(case: str) -> Values:
+    """Value, low and high of every result of a case; null where it is unknown."""
+    asked = Request(**{"input_tokens": 1200, "output_tokens": 300, **CASES[case]})  # type: ignore[arg-type]
+    found = ESTIMATOR.estimate(asked)
+    ranges = {quantity.name: found.range(quantity.name) for quantity in RESULTS}
+    return {name: list(value) if value is not None else None for name, value in ranges.items()}
+
+
+def kept() -> dict[str, Values]:
+    """What is kept."""
+    found: dict[str, Values] = json.loads(FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def renew() -> None:
+    """Write what the program gives now."""
+    found = {case: results(case) for case in CASES}
+    FILE.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
