@@ -30,7 +30,14 @@ def options(estimator):
 
 def request_of(row: dict[str, str], fills: dict[str, object]) -> Request:
     whole = {"gpu_count"}
-    numeric = {"input_tokens", "output_tokens", "cached_input_tokens", "n_requests", "batch_size", "request_duration_ms"}
+    numeric = {
+        "input_tokens",
+        "output_tokens",
+        "cached_input_tokens",
+        "n_requests",
+        "batch_size",
+        "request_duration_ms",
+    }
     given = {name: text for name, text in row.items() if name in FIELDS and text}
     typed = {n: int(t) if n in whole else float(t) if n in numeric else t for n, t in given.items()}
     return Request(**(fills | typed))
@@ -91,7 +98,9 @@ def test_formats_and_compression_agree(table, read, tmp_path, options):
     mapped = replace(options, columns=TRACE)
     run(table(text, "plain.csv"), tmp_path / "plain", mapped)
     run(table(gzip.compress(text), "packed.csv.gz"), tmp_path / "packed", mapped)
-    run(table(b"\xef\xbb\xbf" + text.replace(b",", b";").replace(b"\n", b"\r\n"), "semi.csv"), tmp_path / "semi", mapped)
+    run(
+        table(b"\xef\xbb\xbf" + text.replace(b",", b";").replace(b"\n", b"\r\n"), "semi.csv"), tmp_path / "semi", mapped
+    )
     connection = duckdb.connect()
     connection.execute(f"COPY (FROM '{EXAMPLES / 'trace.csv'}') TO '{tmp_path / 'typed.parquet'}'")
     run(tmp_path / "typed.parquet", tmp_path / "typed", replace(mapped, output_format="parquet", chunk_rows=64))

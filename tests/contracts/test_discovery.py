@@ -49,5 +49,5 @@ def test_what_is_no_member_is_left_alone(registered):
 
 def test_two_members_of_one_name_are_refused(registered):
     registered(dataclasses.replace(TEXT, features=()))
-    with pytest.raises(ValueError, match="two members of inferprint.modalities are called 'text'"):
+    with pytest.raises(ValueError, match=r"two members of inferprint\.modalities are called 'text'"):
         discovery.members(GROUP, Modality)

@@ -52,11 +52,12 @@ class TestTwoTerm:
         assert estimate(0, 0, method="two-term").duration_ms.value == 0
 
 
-class TestMethods:
-    SERVICE = {"model_id": "llama-3.1-70b", "managed_service_id": "together"}
+SERVICE = {"model_id": "llama-3.1-70b", "managed_service_id": "together"}
 
+
+class TestMethods:
     def idle(self, method: str) -> float:
-        found = ESTIMATOR.estimate(Request(input_tokens=1000, output_tokens=200, method=method, **self.SERVICE))
+        found = ESTIMATOR.estimate(Request(input_tokens=1000, output_tokens=200, method=method, **SERVICE))
         return found.breakdown["idle_energy_wh"].value
 
     @pytest.mark.parametrize("method", ["default", "two-term"])
@@ -72,7 +73,7 @@ class TestMethods:
     def test_the_seed_amortises_over_all_of_the_life(self):
         # Active share 1 against 0.7 of a public service
         seed, two = (
-            ESTIMATOR.estimate(Request(input_tokens=1000, output_tokens=200, method=m, **self.SERVICE))
+            ESTIMATOR.estimate(Request(input_tokens=1000, output_tokens=200, method=m, **SERVICE))
             for m in ("seed", "two-term")
         )
         ratio = two.embodied_emissions_gco2e.value / seed.embodied_emissions_gco2e.value
@@ -84,8 +85,8 @@ class TestMethods:
 
 
 def test_default_energy_by_hand():
-    # Llama-3.1-8B, 8.03 billion, bf16, one H100, batch 16, 100 tokens in, 10 out; coefficients 0.83 weights, 1.00 cache,
-    # 2.72 arithmetic, 41.8 us a layer, 26.2 us a sequence, 1.8 prompt; exp(-0.09 Hopper - 0.02 bf16) = 0.895834.
+    # Llama-3.1-8B, 8.03 billion, bf16, one H100, batch 16, 100 tokens in, 10 out; coefficients 0.83 weights, 1.00
+    # cache, 2.72 arithmetic, 41.8 us a layer, 26.2 us a sequence, 1.8 prompt; exp(-0.09 Hopper - 0.02 bf16) = 0.895834.
     weights = 16.06e9 / 3.35e12  # 4.794030 ms
     token = 2 * 8.03e9 / 989.4e12  # 16.23206 us
     pair = 4 * 32 * 32 * 128 / 989.4e12

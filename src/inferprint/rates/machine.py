@@ -24,8 +24,7 @@ from inferprint.rates.forms import (
     replica_of,
     two_term_rates,
     with_measured_time,
-),
-    with_measured_time,
+)
 from inferprint.rates.hosting import Candidate, find_hosting, usable_candidates
 from inferprint.rates.model import model_shape, model_sizes
 from inferprint.rates.operating_point import (
