@@ -34,9 +34,11 @@ types: dev-env ## mypy --strict
 contracts: dev-env ## do imports point one way?
 	@.venv/bin/lint-imports --no-logo
 
-drift: dev-env ## does the packaged catalogue match data/?
-	@$(PY) tools/build_catalogue.py --check
+drift: dev-env ## do the generated files match what they are made from?
 	@$(PY) tools/match_prices.py --check
+	@$(PY) tools/fit_shapes.py --check
+	@$(PY) tools/build_catalogue.py --check
+	@$(PY) tools/readme.py --check
 
 unit: dev-env ## pytest; ARGS='-k name' selects
 	@$(PY) -m pytest $(ARGS)
@@ -45,8 +47,11 @@ fmt: dev-env ## format, and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only $(CODE)
 	@$(PY) -m ruff format $(CODE)
 
-data: dev-env ## rebuild the packaged catalogue from data/
+data: dev-env ## rebuild the generated data, the packaged catalogue and the README's example
+	@$(PY) tools/match_prices.py
+	@$(PY) tools/fit_shapes.py
 	@$(PY) tools/build_catalogue.py
+	@$(PY) tools/readme.py
 
 bench: dev-env ## run every script in benchmarks/
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(PY) "$$script"; done

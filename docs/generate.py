@@ -1,7 +1,8 @@
 """Write what the documentation shows from the catalogue and the program; `--check` fails when the two differ.
 
 The coefficients in method.md stand between `<!-- coefficients -->` markers. A `text` block under `<!-- output -->` is
-what the command in the block above it prints, without the line of versions.
+what the command in the block above it prints, without the line of versions. A `text` block that begins with a command
+after a `$` shows a refusal. A block under `<!-- file PATH -->` is that file.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 TABLE = re.compile(r"(<!-- coefficients -->\n).*?(<!-- /coefficients -->)", re.DOTALL)
 OUTPUT = re.compile(r"```sh\n(?P<command>[^`]*?)```\n\n<!-- output -->\n```text\n(?P<output>.*?)```", re.DOTALL)
+FILE = re.compile(r"(<!-- file (?P<path>\S+) -->\n```\w+\n).*?(```)", re.DOTALL)
+REFUSAL = re.compile(r"```text\n\$ (?P<command>inferprint [^\n]*)\n(?P<output>.*?)```", re.DOTALL)
 VERSIONS = re.compile(r"^inferprint [0-9.]+, catalogue .*\n", re.MULTILINE)
 
 
@@ -61,6 +64,18 @@ def printed(words: list[str]) -> str:
     return VERSIONS.sub("", done.stdout)
 
 
+def refusal(words: list[str]) -> str:
+    """What a command that is refused prints."""
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 2:
+        raise RuntimeError(f"{shlex.join(words)}: exit code {done.returncode} where a refusal is documented")
+    return done.stderr
+
+
+def _refusal(found: re.Match[str]) -> str:
+    return f"```text\n$ {found['command']}\n{refusal(shlex.split(found['command']))}```"
+
+
 def _output(found: re.Match[str]) -> str:
     command = found["command"]
     text = "".join(printed(words) for words in command_lines(command))
@@ -70,7 +85,8 @@ def _output(found: re.Match[str]) -> str:
 def generated(text: str, catalogue: Catalogue) -> str:
     """A page with its table and its outputs as they should be."""
     text = TABLE.sub(lambda m: f"{m[1]}\n{coefficients(catalogue)}\n{m[2]}", text)
-    return OUTPUT.sub(_output, text)
+    text = FILE.sub(lambda m: f"{m[1]}{(ROOT / m['path']).read_text(encoding='utf-8')}{m[3]}", text)
+    return REFUSAL.sub(_refusal, OUTPUT.sub(_output, text))
 
 
 def main() -> int:
@@ -84,7 +100,8 @@ def main() -> int:
             if "--check" not in sys.argv:
                 path.write_text(wanted, encoding="utf-8")
     if stale:
-        print(f"{'stale' if '--check' in sys.argv else 'renewed'}: {', '.join(stale)}")
+        what = "stale" if "--check" in sys.argv else "renewed"
+        sys.stdout.write(f"{what}: {', '.join(stale)}\n")
     return 1 if stale and "--check" in sys.argv else 0
 
 

@@ -56,7 +56,7 @@ def text() -> str:
     raw = compose(ROOT / "data")["models"]
     models = [build(KIND_OF["models"], record) for record in raw.values()]
     open_text = [m for m in models if m.text_generation and m.total_params_b]
-    head = "# Written by tools/fit_shapes.py from data/models: shape on size, natural logs, sizes in 1e9 parameters.\n\n"
+    head = "# Written by tools/fit_shapes.py from data/models: shape on size, in natural logs, sizes in billions.\n\n"
     return head + "\n".join(_fit(name, open_text) for name in FACTS)
 
 

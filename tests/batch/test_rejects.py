@@ -30,8 +30,8 @@ BAD = [
     ({"n_requests": 0}, "n_requests", "0 is below 1"),
     ({"n_requests": 2.5}, "n_requests", "2.5 is not a whole number"),
     ({"request_duration_ms": -3}, "request_duration_ms", "not a duration"),
-    ({"request_duration_ms": "fast"}, "request_duration_ms", "not a duration"),
-    ({"request_duration_ms": "nan"}, "request_duration_ms", "not a duration"),
+    ({"request_duration_ms": "fast"}, "request_duration_ms", "'fast' is not a number"),
+    ({"request_duration_ms": "nan"}, "request_duration_ms", "not a number"),
     ({"time_per_output_token_ms": 1e12}, "time_per_output_token_ms", "not a duration"),
     ({"time_per_output_token_ms": 20, "request_duration_ms": 20}, "time_per_output_token_ms", "given beside"),
     ({"model_id": "llama-2-71b"}, "model_id", "unknown model 'llama-2-71b'. Nearest:"),
@@ -128,7 +128,7 @@ def test_the_reject_file_can_be_mended_and_run(table, read, tmp_path, options):
 
 def test_bad_rows_of_parquet(tmp_path, read, options):
     path = tmp_path / "t.parquet"
-    rows = "(1, 5, 'llama-2-70b'), (NULL, 5, ''), (-2, 5, NULL), (4.5, 5, 'nope'), ('nan', 6, NULL), (3, 0, 'nope')"
+    rows = "(1, 5, 'llama-2-70b'), (NULL, 5, ''), (-2, 5, NULL), (4.5, 5, 'nope'), ('nan'::DOUBLE, 6, NULL), (3, 0, 'nope')"
     duckdb.execute(
         f"COPY (SELECT a::DOUBLE AS input_tokens, b AS output_tokens, c AS model_id FROM (VALUES {rows}) t(a, b, c)) "
         f"TO '{path}'"

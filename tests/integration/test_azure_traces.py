@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from inferprint.batch import RunOptions, Summary, run
-from inferprint.estimate import Estimator
+from inferprint.estimate import Estimator, Request
 from inferprint.quantities import RESULTS
 
 ROOT = Path(__file__).parents[2]
@@ -61,17 +61,23 @@ def test_every_request_is_estimated(runs, traces):
 
 
 def test_the_tokens_are_those_of_the_files(runs, traces):
-    """The features behind the totals, against an independent reading: energy is linear in nothing else."""
-    by_hand = [0, 0]
+    """The two-term form is linear in tokens alone: two single estimates and an independent reading give its total."""
+    tokens = {"ContextTokens": 0, "GeneratedTokens": 0}
     for path in traces:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
-                by_hand[0] += int(row["ContextTokens"])
-                by_hand[1] += int(row["GeneratedTokens"])
-    for summary, _ in runs.values():
-        days = [total for total in summary.totals if total.dimension == "day"]
-        assert sum(total.records for total in days) == sum(traces.values())
-    assert min(by_hand) > 0
+                for name in tokens:
+                    tokens[name] += int(row[name])
+    for node, (summary, _) in runs.items():
+        setup = {"model_id": "llama-2-70b", "node_id": node, "country": "US"}
+        per_input = Estimator().estimate(Request(**setup, input_tokens=1000, output_tokens=0))
+        per_output = Estimator().estimate(Request(**setup, input_tokens=0, output_tokens=1000))
+        for name in ("two_term_duration_ms", "two_term_usage_energy_wh"):
+            expected = (
+                tokens["ContextTokens"] * per_input.two_term[name].value
+                + tokens["GeneratedTokens"] * per_output.two_term[name].value
+            ) / 1000
+            assert summary.total.outputs[name].value == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("quantity", RESULTS, ids=lambda q: q.name)

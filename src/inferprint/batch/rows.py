@@ -130,7 +130,7 @@ def _given(chunk: Chunk, fills: Mapping[str, Any], index: int) -> dict[str, Any]
 def _judged(index: int, given: dict[str, Any]) -> Reject | None:
     """The reason for which a single request with these numbers would be refused, None where it would not."""
     try:
-        validated(Request(model_id="", **given))
+        validated(Request(model_id="-", **given))
     except InvalidInput as error:
         return Reject(index, error.field, explained(error))
     return None

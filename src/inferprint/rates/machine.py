@@ -35,8 +35,8 @@ from inferprint.rates.operating_point import (
 )
 from inferprint.rates.per_second import manufacture, per_second
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import Case, Situation, features_of
-from inferprint.techniques.apply import parse, rewritten, stated_precision
+from inferprint.rates.situation import Case, Situation, features_of, rewritten
+from inferprint.techniques.apply import parse, stated_precision
 
 HARDWARE_FIELDS = (
     ("memory_gb", "GB"),
@@ -158,7 +158,7 @@ def _cases(
             ]
         except DoesNotFit as error:
             refused = error
-            situation.trail.warnings.append(f"left out: {candidate.gpu.name} cannot hold the model")
+            situation.warn(f"left out: {candidate.gpu.name} cannot hold the model")
             continue
         kept.append(candidate)
         cases += rates

@@ -90,7 +90,7 @@ def operating_point(situation: Situation, case: Case, shape: ModelShape) -> tupl
     if central(fits) <= 0:
         raise _no_room(situation, case, shape, central(devices), memory)
     if given is not None and central(fits) < given:
-        situation.trail.warnings.append(
+        situation.warn(
             f"{given:g} requests of {context:g} tokens exceed the memory of {central(devices):g} x {case.gpu.name}, "
             f"which holds {central(fits):.0f}: they fit only if they are shorter"
         )
@@ -185,7 +185,7 @@ def _central_batch(
         low, high = (low, middle) if times(full(np.exp(middle)))[0] > seconds else (middle, high)
     fastest = times(full(1.0))[0]
     if fastest > seconds:
-        situation.trail.warnings.append(
+        situation.warn(
             f"the measured {seconds:.3g} s is less than one request alone takes on {case.gpu.name} ({fastest:.3g} s): "
             "speculative decoding, more devices or fewer bits are likely; a batch of 1 is used"
         )

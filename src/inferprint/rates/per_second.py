@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,73 @@ from inferprint.rates.draws import Array, full
 from inferprint.rates.situation import Case, Situation
 from inferprint.units import GRAMS_PER_KG, ML_PER_L, SECONDS_PER_YEAR
 
+SERVICE_SHARES = {"provisioned": "private", "self-hosted": "private", "local": "own"}
+"""Whose active share a class of service has, where it is not that of a large public one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """A node's host: its share in the request's seconds, power [W], manufacture [kgCO2e], [L]; floats or draws."""
+
+    share: Any
+    active_w: Any
+    idle_w: Any
+    kg: Any
+    litres: Any
+
 
 def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Array]:
     """Host power, idle power and manufacture charged per second of device time [W], [W], [g/s], [mL/s], by name."""
-    gpu, node, sampler = case.gpu, case.node, situation.sampler
-    hosted = node is not None and gpu.power_boundary != "system"
-    share = host_share(devices, float(node.gpu_count)) if node is not None and hosted else 0.0
-    active = _active_share(situation)
-    host_spread = situation.drawn(f"host power:{node.id if node else ''}", "host-power.spread")
-    host_active = (node.host_active_power_w or 0.0) * host_spread if node is not None and hosted else 0.0
-    host_idle = (node.host_idle_power_w or 0.0) * host_spread if node is not None and hosted else 0.0
-    life = _life_seconds(situation, node)
+    gpu, sampler = case.gpu, situation.sampler
+    host = _host(situation, case, devices)
+    active, life = _active_share(situation), _life_seconds(situation, case.node)
     device_kg = sampler.spread(f"accelerator manufacture:{gpu.id}", manufacture(situation, gpu, "embodied_kgco2e"))
     device_l = sampler.spread(f"accelerator water:{gpu.id}", manufacture(situation, gpu, "embodied_water_l"))
-    host_kg, host_l = _host_manufacture(situation, node) if hosted else (0.0, 0.0)
+    idle_w = idle_energy(1.0, devices, _idle_power(situation, gpu), host.share, host.idle_w, active)
     return {
-        "host_w": full(host_energy(1.0, share, host_active)),
-        "idle_w": full(idle_energy(1.0, devices, _idle_power(situation, gpu), share, host_idle, active)),
-        "embodied_g": full(embodied_share(1.0, devices, device_kg, share, host_kg, active, life) * GRAMS_PER_KG),
-        "embodied_ml": full(embodied_share(1.0, devices, device_l, share, host_l, active, life) * ML_PER_L),
+        "host_w": full(host_energy(1.0, host.share, host.active_w)),
+        "idle_w": full(idle_w),
+        "embodied_g": full(embodied_share(1.0, devices, device_kg, host.share, host.kg, active, life) * GRAMS_PER_KG),
+        "embodied_ml": full(embodied_share(1.0, devices, device_l, host.share, host.litres, active, life) * ML_PER_L),
     }
+
+
+def _host(situation: Situation, case: Case, devices: Any) -> _Host:
+    """The host beside the accelerators; none where the power of the device is that of the whole machine."""
+    node = case.node
+    if node is None or case.gpu.power_boundary == "system":
+        return _Host(0.0, 0.0, 0.0, 0.0, 0.0)
+    power = situation.drawn(f"host power:{node.id}", "host-power.spread")
+    kg = _host_value(situation, case, node, "host_embodied_kgco2e")
+    if kg.low == kg.high:
+        kg = situation.prior("host-embodied.spread").value.scaled(kg.value)
+    water = situation.drawn(f"host water:{node.id}", "embodied-water.spread")
+    return _Host(
+        host_share(devices, float(node.gpu_count)),
+        _host_value(situation, case, node, "host_active_power_w").value * power,
+        _host_value(situation, case, node, "host_idle_power_w").value * power,
+        situation.sampler.spread(f"host manufacture:{node.id}", kg),
+        _host_value(situation, case, node, "host_embodied_water_l").value * water,
+    )
+
+
+def _host_value(situation: Situation, case: Case, node: Node, name: str) -> Range:
+    """A value of the node's host; where the node lacks it, that of the accelerator's reference node, by devices."""
+    known = getattr(node, name)
+    if known is not None:
+        return _as_range(known)
+    reference = situation.catalogue.nodes[case.gpu.reference_node] if case.gpu.reference_node else None
+    stand_in = getattr(reference, name) if reference is not None else None
+    if reference is None or stand_in is None:
+        situation.warn(f"{name} of {node.id} is unknown: it is left out")
+        return Range.exact(0.0)
+    value = _as_range(stand_in).scaled(node.gpu_count / max(reference.gpu_count, 1))
+    situation.note(f"{node.id} {name}", value, "", "assumed", f"unknown: that of {reference.id}, by devices")
+    return value
+
+
+def _as_range(value: float | Range) -> Range:
+    return value if isinstance(value, Range) else Range.exact(float(value))
 
 
 def _active_share(situation: Situation) -> Any:
@@ -43,11 +91,13 @@ def _active_share(situation: Situation) -> Any:
     if given is not None:
         if not 0 < given <= 1:
             raise InvalidInput("active_share", f"{given:g} is not a share", hint="Above 0, at most 1.")
+        situation.note("active_share", Range.exact(given), "share", "given", "stated by the caller")
         return given
     if situation.setup.method == "seed":
         return 1.0
-    kind = situation.hosting.kind
-    name = {"service": "public", "cloud": "private", "own": "own", "desk": "own"}[kind]
+    name = {"service": "public", "cloud": "private", "own": "own", "desk": "own"}[situation.hosting.kind]
+    if situation.hosting.service is not None:
+        name = SERVICE_SHARES.get(situation.hosting.service.serving_class, name)
     return situation.drawn(f"active share:{name}", f"active-share.{name}", minimum=0.01, maximum=1.0)
 
 
@@ -78,14 +128,3 @@ def manufacture(situation: Situation, gpu: Gpu, name: str) -> Range:
         min(value.low for value in others),
         max(value.high for value in others),
     )
-
-
-def _host_manufacture(situation: Situation, node: Node | None) -> tuple[Any, Any]:
-    """Manufacture of a node's host [kgCO2e], [L]; what is not catalogued is left out of the host and noted."""
-    if node is None:
-        return 0.0, 0.0
-    kg = node.host_embodied_kgco2e
-    spread_kg = situation.sampler.spread(f"host manufacture:{node.id}", kg) if kg is not None else 0.0
-    litres = node.host_embodied_water_l
-    spread_l = litres * situation.drawn(f"host water:{node.id}", "embodied-water.spread") if litres is not None else 0.0
-    return spread_kg, spread_l

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from inferprint.catalogue import Catalogue, Form, Gpu, Model, Node, Precision, Prior
+from inferprint.modalities.base import Modality
 from inferprint.modalities.text import TEXT
 from inferprint.physics.terms import ModelShape
-from inferprint.provenance.trace import Trail
+from inferprint.physics.work import Minimum
+from inferprint.provenance.source import Provenance
+from inferprint.provenance.trace import How, Trail
+from inferprint.quantities import Range
 from inferprint.rates.draws import Array, Sampler
 from inferprint.rates.hosting import Candidate, Hosting
 from inferprint.rates.model import Sizes
 from inferprint.rates.setup import MachineSetup
+from inferprint.techniques.apply import Use
 
 FEATURE_NAMES = tuple(feature.name for feature in TEXT.features)
 
@@ -57,10 +63,21 @@ class Situation:
     def drawn(self, source: str, name: str, *, minimum: float = 0.0, maximum: float = float("inf")) -> Any:
         """Draws of a prior, which is recorded as an assumption."""
         prior = self.prior(name)
+        self.note(name, prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
+        return self.sampler.spread(source, prior.value, minimum=minimum, maximum=maximum)
+
+    def note(
+        self, name: str, value: str | Range, unit: str, how: How, reason: str, origin: Provenance | None = None
+    ) -> None:
+        """Write a number into the trail, once for all cases."""
         if name not in self.noted:
             self.noted.add(name)
-            self.trail.add(name, prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
-        return self.sampler.spread(source, prior.value, minimum=minimum, maximum=maximum)
+            self.trail.add(name, value, unit, how, reason, origin)
+
+    def warn(self, text: str) -> None:
+        """Warn once for all cases."""
+        if text not in self.trail.warnings:
+            self.trail.warnings.append(text)
 
     def coefficients(self, form: Form) -> dict[str, Any]:
         """Draws of a form's coefficients; those of the prompt share one error."""
@@ -86,6 +103,20 @@ class Situation:
             self.drawn("lengths of other requests:input", "mix.input-tokens"),
             self.drawn("lengths of other requests:output", "mix.output-tokens", minimum=1.0),
         )
+
+
+def rewritten(modality: Modality, uses: Iterable[Use]) -> Modality:
+    """The modality with the techniques' rewriting of the work in front of its features."""
+    rewriting = [(t.rewrite_work, values) for t, values in uses if t.rewrite_work is not None]
+    if not rewriting:
+        return modality
+
+    def count(columns: Mapping[str, Any], window: Any, minimum: Minimum) -> tuple[Any, ...]:
+        for rewrite, values in rewriting:
+            columns = rewrite(columns, values, minimum)
+        return modality.count(columns, window, minimum)
+
+    return replace(modality, count=count)
 
 
 def features_of(n_in: float, n_out: float, shape: ModelShape, *, cached: float = 0.0) -> Array:

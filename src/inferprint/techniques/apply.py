@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from inferprint.discovery import members
 from inferprint.errors import InvalidInput, UnknownName
-from inferprint.modalities.base import Modality
-from inferprint.physics.work import Minimum
-from inferprint.techniques.base import Parameter, Technique, Values, Work
+from inferprint.techniques.base import Parameter, Technique, Values
 
 PACKAGE = "inferprint.techniques"
 
@@ -80,17 +77,3 @@ def stated_precision(uses: Iterable[Use]) -> str | None:
         if technique.precision is not None and (found := technique.precision(values)):
             return found
     return None
-
-
-def rewritten(modality: Modality, uses: Iterable[Use]) -> Modality:
-    """The modality with the techniques' rewriting of the work in front of its features."""
-    rewriting = [(t.rewrite_work, values) for t, values in uses if t.rewrite_work is not None]
-    if not rewriting:
-        return modality
-
-    def count(columns: Work, window: Any, minimum: Minimum) -> tuple[Any, ...]:
-        for rewrite, values in rewriting:
-            columns = rewrite(columns, values, minimum)
-        return modality.count(columns, window, minimum)
-
-    return replace(modality, count=count)

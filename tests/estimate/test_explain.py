@@ -1,0 +1,67 @@
+"""The trail: every number with its equation and its source, and the steps lead to the result."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.setups import ESTIMATOR, NAMES, request
+
+from inferprint.estimate.explain import explain
+from inferprint.quantities import EQUATIONS
+
+
+def explained(setup: str = "node, dense", **changes):
+    return explain(ESTIMATOR.estimate(request(setup, **changes)))
+
+
+@pytest.mark.parametrize("setup", NAMES)
+def test_energy_terms_add_up_to_the_energy(setup):
+    found = explained(setup)
+    terms = sum(step.value for step in found.terms if step.name.startswith("energy.default"))
+    assert terms / 3600 == pytest.approx(found.result.breakdown["accelerator_energy_wh"].value, rel=1e-9)
+
+
+@pytest.mark.parametrize("setup", NAMES)
+def test_duration_terms_add_up_to_the_duration(setup):
+    found = explained(setup)
+    terms = sum(step.value for step in found.terms if step.name.startswith("duration.default"))
+    assert 1000 * terms == pytest.approx(found.result.duration_ms.value, rel=1e-9)
+
+
+@pytest.mark.parametrize("setup", NAMES)
+def test_two_term_terms_add_up_to_its_duration(setup):
+    found = explained(setup)
+    terms = sum(step.value for step in found.terms if step.name.startswith("two-term"))
+    assert 1000 * terms == pytest.approx(found.result.two_term["two_term_duration_ms"].value, rel=1e-9)
+
+
+@pytest.mark.parametrize("setup", NAMES)
+def test_every_term_has_an_equation(setup):
+    assert [step.name for step in explained(setup).terms if not step.equation] == []
+
+
+def test_every_step_has_an_equation():
+    assert [step.name for step in explained().steps if not step.equation] == []
+
+
+def test_equations_are_those_that_are_evaluated():
+    emissions = next(step for step in explained().steps if step.name.startswith("greenhouse"))
+    assert emissions.equation == EQUATIONS["emissions"][0]
+
+
+def test_features_are_those_of_the_request():
+    counted = {step.name: step.value for step in explained(cached_input_tokens=200).features}
+    # 1000 fresh after 200 cached: 1000 x 200 + 1000 x 1001 / 2
+    assert (counted["fresh_input_tokens"], counted["prompt_pairs"]) == (1000, 700_500)
+
+
+@pytest.mark.parametrize("setup", NAMES)
+def test_every_input_has_a_source_in_the_catalogue_or_says_who_stated_it(setup):
+    known = {*ESTIMATOR.catalogue.sources, "caller", "derived", "assumed", "catalogue"}
+    assert [e.field for e in explained(setup).inputs if e.source not in known] == []
+
+
+def test_an_explanation_is_plain_data():
+    found = explained().to_dict()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
