@@ -128,7 +128,8 @@ def test_the_reject_file_can_be_mended_and_run(table, read, tmp_path, options):
 
 def test_bad_rows_of_parquet(tmp_path, read, options):
     path = tmp_path / "t.parquet"
-    rows = "(1, 5, 'llama-2-70b'), (NULL, 5, ''), (-2, 5, NULL), (4.5, 5, 'nope'), ('nan'::DOUBLE, 6, NULL), (3, 0, 'nope')"
+    rows = "(1, 5, 'llama-2-70b'), (NULL, 5, ''), (-2, 5, NULL), (4.5, 5, 'nope'), ('nan'::DOUBLE, 6, NULL)"
+    rows += ", (3, 0, 'nope')"
     duckdb.execute(
         f"COPY (SELECT a::DOUBLE AS input_tokens, b AS output_tokens, c AS model_id FROM (VALUES {rows}) t(a, b, c)) "
         f"TO '{path}'"

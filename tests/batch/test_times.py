@@ -29,7 +29,8 @@ def test_device_time_is_taken_as_it_is(fills, table, read, tmp_path, estimator):
                 cells = [float(impact[quantity.name + s]) for s in ("", "_low", "_high")]
                 assert cells == pytest.approx(list(expected), rel=1e-12)
         assert impact["prefill_energy_wh"] == "" == impact["decode_energy_wh"]
-    assert any("3 records have a measured device time" in warning for warning in summary.warnings)
+    assert any("prefill_energy_wh, decode_energy_wh" in warning for warning in summary.warnings)
+    assert summary.range("prefill_energy_wh") is None
 
 
 @pytest.mark.parametrize("context", [(300, 100), (3000, 500)])
@@ -42,6 +43,10 @@ def test_the_grid_is_within_two_percent_of_single_estimates(context, table, read
     for row, impact in zip(rows, impacts, strict=True):
         single = estimator.estimate(Request(**H100, **row))
         assert float(impact["usage_energy_wh"]) == pytest.approx(single.usage_energy_wh.value, rel=0.02)
+        # The duration was measured: nothing predicts it.
+        durations = [float(impact["duration_ms" + side]) for side in ("", "_low", "_high")]
+        assert durations == pytest.approx([row["request_duration_ms"]] * 3, rel=1e-12)
+        assert list(single.duration_ms) == pytest.approx(durations, rel=1e-12)
 
 
 def test_time_per_token_lies_on_the_same_grid(table, read, tmp_path, estimator):

@@ -109,6 +109,13 @@ def test_a_step_of_a_larger_batch_shares_the_weights_among_more():
     assert one["dense_weights"] == pytest.approx(10 * many["dense_weights"], rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["cached_input_tokens", "windowed_cached_tokens", "output_context"])
+def test_a_cached_token_costs_its_read(name):
+    # 36,864 bytes / (8 x 3.35e12 bytes/s) = 1.37552 ns
+    ideal = TEXT.share(SHAPE, REPLICA, Traffic(4.0, 700.0, 40.0))[name]
+    assert ideal == {"kv_reads": pytest.approx(1.37552e-9, rel=1e-5)}
+
+
 def test_a_prompt_pass_reads_every_expert():
     # 116.8e9 x 0.53 bytes / (8 x 3.35e12) = 2.30985 ms
     pass_ = TEXT.share(SHAPE, REPLICA, Traffic(1.0, 700.0, 40.0))["request"]

@@ -126,10 +126,11 @@ class TestColumns:
             np.testing.assert_allclose(bounds(many[name]), np.multiply(bounds(one[name]), k), rtol=EXACT, atol=0)
 
     @STEADY
-    @given(setup=SETUP, n_in=TOKENS, n_out=TOKENS, k=st.integers(1, 1000))
-    def test_a_row_of_k_alike_costs_k_times(self, setup, n_in, n_out, k):
-        one = values(request(setup, n_in, n_out))
-        many = values(request(setup, n_in * k, n_out * k, n_requests=k))
+    @given(setup=SETUP, n_in=TOKENS, n_out=TOKENS, hit=st.floats(0, 1), k=st.integers(1, 1000))
+    def test_a_row_of_k_alike_costs_k_times(self, setup, n_in, n_out, hit, k):
+        cached = int(hit * n_in)
+        one = values(request(setup, n_in, n_out, cached_input_tokens=cached))
+        many = values(request(setup, n_in * k, n_out * k, cached_input_tokens=cached * k, n_requests=k))
         assert many == pytest.approx({name: k * value for name, value in one.items()}, rel=EXACT, abs=0, nan_ok=True)
 
 

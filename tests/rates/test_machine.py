@@ -7,6 +7,7 @@ import pytest
 from tests.setups import ESTIMATOR, NAMES, request
 
 from inferprint import Request
+from inferprint.estimate.explain import explain
 from inferprint.quantities import METHODS
 
 EIGHT_H100 = {"model_id": "llama-2-70b", "node_id": "generic:hgx-h100-8", "replica_gpu_count": 8, "batch_size": 16}
@@ -113,6 +114,12 @@ def test_default_duration_by_hand():
         100, 10, model_id="llama-3.1-8b", node_id=None, gpu_id="h100_80gb_sxm", replica_gpu_count=1, batch_size=2
     )
     assert found.duration_ms.value == pytest.approx(1000 * seconds, rel=1e-6)
+
+
+def test_links_are_published_in_both_directions_together():
+    # 2 x 80 layers x 8192 values x 2 bytes / 450 GB/s, half of 900: 5.825422 us a token; 16 requests x 200 steps x 15.5
+    exchange = next(step for step in explain(estimate()).terms if step.name.startswith("duration.default all_reduce"))
+    assert exchange.value == pytest.approx(5.825422e-6 * 16 * 200 * 15.5, rel=1e-6)
 
 
 def test_host_power_follows_device_time():

@@ -151,7 +151,8 @@ class TestDeviceTime:
         ({**H100, "batch_size": 8}, "specified"),
         ({**H100, "time_per_output_token_ms": 12.0}, "specified"),
         (H100, "assumed"),
-        ({"gpu_id": "rtx_4090", "precision": "q4_k_m"}, "specified"),
+        ({"gpu_id": "rtx_4090", "precision": "q4_k_m", "gpu_count": 1}, "specified"),
+        ({"gpu_id": "rtx_4090", "precision": "q4_k_m"}, "assumed"),  # how many there are, nobody said
         ({"managed_service_id": "together"}, "assumed"),
     ],
     ids=str,

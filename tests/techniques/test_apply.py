@@ -6,7 +6,8 @@ import pytest
 
 from inferprint.errors import InvalidInput, UnknownName
 from inferprint.modalities.text import TEXT
-from inferprint.techniques.apply import available, parse, rewritten, stated_precision
+from inferprint.rates.situation import rewritten
+from inferprint.techniques.apply import available, parse, stated_precision
 
 WORK = {
     "input_tokens": 1000.0,

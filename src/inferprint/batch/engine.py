@@ -28,6 +28,8 @@ def connected() -> Iterator[Any]:
     connection = _duckdb().connect(":memory:")
     try:
         connection.execute("SET enable_progress_bar = false")
+        # One thread: every further one keeps row groups of its own in memory.
+        connection.execute("SET threads = 1")
         yield connection
     finally:
         connection.close()

@@ -44,7 +44,6 @@ NONE = "(none)"
 
 _POSITION = {name: i for i, name in enumerate(OUTPUT_NAMES)}
 _ENERGY = _POSITION["usage_energy_wh"]
-_UNSPLIT = [_POSITION["prefill_energy_wh"], _POSITION["decode_energy_wh"]]
 _OUTPUT_COLUMNS = [
     *(
         (f"{q.name}{suffix}", side, _POSITION[q.name])
@@ -203,7 +202,8 @@ class Run:
         outputs = self._outputs(numbers, setups, codes)
         for name, dimension in self._dimensions.items():
             dimension.add_rows(codes[name], outputs)
-        self._blank_unsplit(numbers, setups, outputs)
+        means = int(np.sum(numbers["n_requests"] > 1))
+        self._warned["stand for several requests: mean lengths are used, which hides long prompts"] += means
         impacts.write(_columns(np.array(chunk.rows, dtype=np.int64)[rows], text, self._identity, outputs))
 
     def _outputs(
@@ -237,16 +237,6 @@ class Run:
             text = f"exceed the context length of {machine.model} ({limit}): estimated as if it took them"
             self._warned[text] += float(weights[tokens > limit].sum())
 
-    def _blank_unsplit(self, numbers: dict[str, Array], setups: NDArray[np.intp], outputs: Array) -> None:
-        """Where device time was measured, nobody knows what part of it read the prompt: no number, not zero."""
-        measured = np.array([setup.device_time for setup in self._setups.setups], dtype=bool)[setups]
-        outputs[:, _UNSPLIT, :] = np.where(measured, np.nan, outputs[:, _UNSPLIT, :])
-        text = "have a measured device time, which nobody can split into prefill and decode: left out of those totals"
-        self._warned[text] += int(measured.sum())
-        self._warned["stand for several requests: mean lengths are used, which hides long prompts"] += int(
-            np.sum(numbers["n_requests"] > 1)
-        )
-
     def summary(self, out: Path, rejected: int) -> Summary:
         """Counts and totals of all that was read."""
         pairs = self._setups.pairs
@@ -270,7 +260,11 @@ class Run:
             assumptions=tuple(_assumptions(largest)),
             assumptions_of=f"{largest.machine.model}, {_service(largest)}" if largest else "",
             warnings=(*self._warnings(pairs), *_unknown(total)),
-            versions={"inferprint": __version__, "catalogue": self._estimator.catalogue.version},
+            versions={
+                "inferprint": __version__,
+                "catalogue": self._estimator.catalogue.version,
+                "coefficients": largest.machine.coefficients if largest else "",
+            },
             seconds=0.0,
         )
 

@@ -95,11 +95,11 @@ def _numbers(cells: Sequence[Any] | None, fill: Any, size: int) -> Array:
     if cells is None:
         return np.full(size, blank)
     try:
-        values = np.fromiter((blank if cell is None else number(cell) for cell in cells), float, size)
-    except ValueError:
-        values = np.full(size, np.nan)
-    if not np.isnan(values).any():
-        return values
+        values = np.fromiter(map(float, cells), float, size)
+        if not np.isnan(values).any() and not any("_" in cell for cell in cells if isinstance(cell, str)):
+            return values
+    except (TypeError, ValueError):
+        pass  # a blank or unreadable cell: one by one
     return np.fromiter((blank if cell is None else _number_or(cell, UNREADABLE) for cell in cells), float, size)
 
 

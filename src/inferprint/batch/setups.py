@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from inferprint.batch.rows import explained, number
 from inferprint.batch.tables import NUMERIC_FIELDS, Chunk
-from inferprint.batch.times import Grid
+from inferprint.batch.times import Grid, with_known_duration
 from inferprint.errors import InferprintError, InvalidInput, UnknownName
 from inferprint.estimate import Estimator, Request
+from inferprint.estimate.estimate import machine_setup, place_setup
 from inferprint.estimate.request import FIELDS, validated
-from inferprint.rates import MachineCard, PlaceCard
+from inferprint.rates import MachineCard, MachineSetup, PlaceCard, PlaceSetup
 from inferprint.rates.draws import Array
 from inferprint.units import MS_PER_S
 
@@ -45,25 +46,25 @@ class Part:
         Positions among the rows to estimate.
     weights
         Share of each row that this pair gives; None for all of it.
-    device_time
-        Whether the rows' measured durations are device time: then nothing splits into prompt and answer.
     """
 
     pair: Pair
     rows: NDArray[np.intp]
     weights: Array | None = None
-    device_time: bool = False
 
 
 @dataclass(slots=True)
 class Setup:
-    """One distinct setup: its request without work, its cards or the error, and the grid of its measured times."""
+    """One distinct setup: its request without work, its cards or the error, and the grid of its measured times.
+
+    `duration_known` where each row has its own measured duration, which then stands in the place of the predicted one.
+    """
 
     request: Request
     error: tuple[str, str] | None = None
     pair: Pair | None = None
-    device_time: bool = False
     grid: Grid | None = None
+    duration_known: bool = False
 
 
 class Setups:
@@ -81,7 +82,7 @@ class Setups:
         self._estimator = estimator
         self._fills = {name: fills[name] for name in SETUP_FIELDS if fills.get(name) is not None}
         self._known: dict[tuple[Any, ...], int] = {}
-        self._pairs: dict[tuple[int, int], Pair] = {}
+        self._pairs: dict[tuple[MachineSetup, PlaceSetup, bool], Pair] = {}
         self.setups: list[Setup] = []
 
     @property
@@ -146,16 +147,19 @@ class Setups:
         if timing == _DURATION and fixed_batch:
             timed = self.pair(replace(request, request_duration_ms=MS_PER_S))
             if timed.machine.tier == "measured":
-                return Setup(request, pair=timed, device_time=True)
+                return Setup(request, pair=timed)
         grid = None if timing == _UNTIMED or fixed_batch else Grid(self._estimator.catalogue, pair.machine)
-        return Setup(request, pair=pair, grid=grid)
+        return Setup(request, pair=pair, grid=grid, duration_known=timing == _DURATION)
 
-    def pair(self, request: Request) -> Pair:
-        """The cards of a request."""
-        machine, place = self._estimator.cards(request)
-        key = (id(machine), id(place))
+    def pair(self, request: Request, *, duration_known: bool = False) -> Pair:
+        """The cards of a request, kept under what decides them."""
+        what = machine_setup(request)
+        machine = self._estimator.machine(what)
+        where = place_setup(request, machine)
+        key = (what, where, duration_known)
         if key not in self._pairs:
-            self._pairs[key] = Pair(len(self._pairs), machine, place)
+            shown = with_known_duration(machine) if duration_known else machine
+            self._pairs[key] = Pair(len(self._pairs), shown, self._estimator.place(where))
         return self._pairs[key]
 
     def parts(self, index: int, numbers: Mapping[str, Array], rows: NDArray[np.intp]) -> list[Part]:
@@ -163,13 +167,12 @@ class Setups:
         setup = self.setups[index]
         assert setup.pair is not None
         if setup.grid is None:
-            return [Part(setup.pair, rows, device_time=setup.device_time)]
+            return [Part(setup.pair, rows)]
         parts = []
         for seconds, which, weights in setup.grid.split({name: column[rows] for name, column in numbers.items()}):
-            pair = setup.pair
-            if seconds is not None:
-                pair = self.pair(replace(setup.request, time_per_output_token_ms=seconds * MS_PER_S))
-            parts.append(Part(pair, rows[which], weights))
+            measured = None if seconds is None else seconds * MS_PER_S
+            request = replace(setup.request, time_per_output_token_ms=measured)
+            parts.append(Part(self.pair(request, duration_known=setup.duration_known), rows[which], weights))
         return parts
 
 

@@ -213,19 +213,19 @@ class CsvTable:
             cells = []
         if len(cells) != len(records):
             cells = [_cells(record, self._delimiter) for record in records]
-        broken, good = [], []
-        for i, (row, record) in enumerate(zip(cells, records, strict=True)):
-            reason = self._problem(row, record)
-            if reason:
-                broken.append(Broken(done + i + 1, reason, record.rstrip("\r\n")))
-            else:
-                good.append(i)
+        reasons = [""] * len(records)
+        if not (all(map(str.isascii, records)) and all(type(row) is list for row in cells)
+                and set(map(len, cells)) == {len(self.names)}):  # fmt: skip
+            reasons = [self._problem(row, record) for row, record in zip(cells, records, strict=True)]
+        good = [i for i, reason in enumerate(reasons) if not reason]
         columns = list(zip(*(cells[i] for i in good), strict=True)) if good else [()] * len(self.names)
         return Chunk(
             rows=[done + i + 1 for i in good],
             columns={ours: [c or None for c in columns[self.names.index(name)]] for ours, name in mapped.items()},
             texts=[records[i].rstrip("\r\n") for i in good],
-            broken=broken,
+            broken=[
+                Broken(done + i + 1, reason, records[i].rstrip("\r\n")) for i, reason in enumerate(reasons) if reason
+            ],
         )
 
     def _problem(self, row: list[str] | str, record: str) -> str:

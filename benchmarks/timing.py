@@ -1,0 +1,44 @@
+"""How the benchmarks time two things fairly: by turns, medians, in one place. Run by itself it measures nothing."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+
+def by_turns(first: Callable[[], None], second: Callable[[], None], rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of each of two calls, alternating and changing who begins, with garbage collection between them."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    calls = (first, second)
+    for i in range(rounds):
+        for which in (0, 1) if i % 2 == 0 else (1, 0):
+            gc.collect()
+            start = time.perf_counter()
+            calls[which]()
+            seconds[which].append(time.perf_counter() - start)
+    return seconds
+
+
+def process(arguments: Sequence[str]) -> Callable[[], None]:
+    """A call that runs a fresh process and fails when it does."""
+
+    def call() -> None:
+        subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+
+    return call
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Median and range in milliseconds."""
+    low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
+    return f"{1e3 * middle:10.3f} ms  ({1e3 * low:.3f} to {1e3 * high:.3f})"
+
+
+def machine() -> str:
+    """The machine in words, for the report."""
+    return f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.2f}"
