@@ -71,10 +71,12 @@ def _split_normal(z: Array, interval: Range) -> Array:
 class Sampler:
     """Draws values and remembers from which sources, so that a card can say what its spread comes from.
 
-    A source is named "what:which", for example "PUE:aws"; "what" is how results name it.
+    A source is named "what:which", for example "PUE:aws"; "what" is how results name it. `central_only` gives the
+    central case instead of draws.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, central_only: bool = False) -> None:
+        self.central_only = central_only
         self.sources: dict[str, Array] = {}
         self._drawn: dict[tuple[str, Range, float, float], Array] = {}
 
@@ -88,7 +90,7 @@ class Sampler:
         Each side of the value has its own width: in logs where all three numbers are positive, else linear. The draws
         are clipped to [minimum, maximum], the physical limits.
         """
-        if interval.low == interval.high:
+        if self.central_only or interval.low == interval.high:
             return interval.value
         key = (source, interval, minimum, maximum)
         if key not in self._drawn:
@@ -97,7 +99,7 @@ class Sampler:
 
     def residual(self, source: str, sigma: float) -> Any:
         """Log-normal factors with median 1 and log standard deviation `sigma`; element 0 is 1."""
-        return np.exp(sigma * self._normal(source)) if sigma else 1.0
+        return 1.0 if self.central_only or not sigma else np.exp(sigma * self._normal(source))
 
     def weighted(self, source: str, values: Array, weights: Array) -> Array:
         """Draws of values in rising order by weight; element 0 is left to the caller."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +15,11 @@ from inferprint.physics.terms import ModelShape, Traffic
 from inferprint.provenance.trace import How
 from inferprint.quantities import Z95, Range
 from inferprint.rates.card import MachineDraws
-from inferprint.rates.draws import SIZE, Array, bounds, central, full
+from inferprint.rates.draws import SIZE, Array, bounds, central
 from inferprint.rates.forms import duration_rates, replica_of
 from inferprint.rates.hosting import does_not_fit
-from inferprint.rates.situation import FEATURE_NAMES, Case, Situation, features_of
+from inferprint.rates.situation import FEATURE_NAMES, Case, Situation, central_shape, features_of
 from inferprint.units import BYTES_PER_GB
-
-BISECTIONS = 40
-
 
 MAX_BATCH = 65536
 """Requests per step above this are taken for a mistake."""
@@ -152,19 +148,26 @@ def _solved_batch(
     """
     devices, most = room
     features, seconds = target
-    replica = replica_of(case.gpu, case.precision, devices, situation, executed=False)
-    n_in, n_out = situation.traffic_lengths
     batches = np.exp(np.linspace(0.0, np.log(np.maximum(central(most), 1.0 + 1e-9)), SIZE))
 
-    def times(batch: Array) -> Array:
-        seen: Array = duration_rates(situation, shape, replica, Traffic(batch, n_in, n_out))[0] @ features
+    def times(situation: Situation, shape: ModelShape, devices: Any) -> Array:
+        replica = replica_of(case.gpu, case.precision, devices, situation, executed=False)
+        traffic = Traffic(batches, *situation.traffic_lengths)
+        seen: Array = duration_rates(situation, shape, replica, traffic)[0] @ features
         return seen
 
     form = situation.catalogue.forms["duration.default"]
-    misfit = np.log(seconds / times(batches) * situation.sampler.residual("duration form", form.residual_sigma))
+    residual = situation.sampler.residual("duration form", form.residual_sigma)
+    misfit = np.log(seconds / times(situation, shape, devices) * residual)
     weights = np.exp(-(((misfit / form.residual_sigma) ** 2 + _prior_distance(situation, batches) ** 2) / 2))
     drawn = situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
-    drawn[0] = _central_batch(situation, case, times, central(most), seconds)
+    expected = times(situation.central(), central_shape(shape), central(devices))
+    drawn[0] = np.interp(seconds, expected, batches)
+    if seconds < expected[0]:
+        situation.warn(
+            f"the measured {seconds:.3g} s is less than one request alone takes on {case.gpu.name} "
+            f"({expected[0]:.3g} s): speculative decoding, more devices or fewer bits are likely; a batch of 1 is used"
+        )
     return drawn
 
 
@@ -173,23 +176,6 @@ def _prior_distance(situation: Situation, batches: Array) -> Array:
     value, low, high = batch_prior(situation).value
     logs = np.log(batches / value)
     return logs * Z95 / np.where(logs < 0, np.log(value / low), np.log(high / value))
-
-
-def _central_batch(
-    situation: Situation, case: Case, times: Callable[[Array], Array], most: float, seconds: float
-) -> float:
-    """The batch at which the central form gives the measured time, by bisection in logs; 1 to what fits."""
-    low, high = 0.0, float(np.log(most))
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if times(full(np.exp(middle)))[0] > seconds else (middle, high)
-    fastest = times(full(1.0))[0]
-    if fastest > seconds:
-        situation.warn(
-            f"the measured {seconds:.3g} s is less than one request alone takes on {case.gpu.name} ({fastest:.3g} s): "
-            "speculative decoding, more devices or fewer bits are likely; a batch of 1 is used"
-        )
-    return float(np.exp((low + high) / 2))
 
 
 def batch_is_solved(situation: Situation) -> bool:

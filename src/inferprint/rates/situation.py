@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from inferprint.physics.work import Minimum
 from inferprint.provenance.source import Provenance
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import Range
-from inferprint.rates.draws import Array, Sampler
+from inferprint.rates.draws import Array, Sampler, central
 from inferprint.rates.hosting import Candidate, Hosting
 from inferprint.rates.model import Sizes
 from inferprint.rates.setup import MachineSetup
@@ -86,6 +86,10 @@ class Situation:
             for term, value in form.terms.items()
         }
 
+    def central(self) -> Situation:
+        """The same without spread, and with a trail of its own."""
+        return replace(self, trail=Trail(), sampler=Sampler(central_only=True), noted=set())
+
     @property
     def host_name(self) -> str:
         """What the errors of this host are called by: its service, or its kind."""
@@ -129,3 +133,8 @@ def features_of(n_in: float, n_out: float, shape: ModelShape, *, cached: float =
         "measured_seconds": 0.0,
     }
     return np.array(TEXT.count(work, float(shape.window_tokens), min), dtype=float)
+
+
+def central_shape(shape: ModelShape) -> ModelShape:
+    """The central case of a shape whose facts may be drawn."""
+    return ModelShape(**{f.name: central(getattr(shape, f.name)) for f in fields(shape)})
