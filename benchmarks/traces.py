@@ -10,7 +10,7 @@ runs in one process show what is left without start-up; the first of them is not
     python benchmarks/traces.py [FOLDER]
 
 FOLDER holds AzureLLMInferenceTrace_conv.csv and AzureLLMInferenceTrace_code.csv, as Microsoft publishes them
-(github.com/Azure/AzurePublicDataset); without it, `../shared/usage` beside this repository is looked at.
+(github.com/Azure/AzurePublicDataset); without it, the folder that the tests look at is tried.
 """
 
 from __future__ import annotations

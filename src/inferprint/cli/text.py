@@ -93,7 +93,7 @@ def assumptions_text(entries: Iterable[Entry], *, brief: bool = False) -> str:
     """What nobody stated."""
     entries = list(entries)
     shown = [entry for entry in entries if not brief or entry.field in BRIEF]
-    rows = [(entry.field, entry_value(entry), entry.reason) for entry in shown]
+    rows = [(entry.field, entry_value(entry), entry.reason.split(";")[0] if brief else entry.reason) for entry in shown]
     more = f"\n  and {len(entries) - len(shown)} more: inferprint explain" if len(shown) < len(entries) else ""
     return f"assumed\n{table(rows, indent=2)}{more}" if rows else ""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, SupportsFloat
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +90,12 @@ class Request:
     active_params_b: float | None = None
     method: Method = "default"
 
+    def __post_init__(self) -> None:
+        """Take one technique, or a list of them, for the tuple that a key needs."""
+        given: Any = self.techniques
+        if type(given) is not tuple:
+            object.__setattr__(self, "techniques", (given,) if isinstance(given, str) else tuple(given))
+
 
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 TIME_FIELDS = ("time_per_output_token_ms", "request_duration_ms")
@@ -108,6 +116,10 @@ NUMBER_FIELDS = (
 FIELDS = tuple(f.name for f in fields(Request))
 
 
+setup_of = operator.attrgetter(*(name for name in FIELDS if name not in (*TOKEN_FIELDS, "n_requests")))
+"""Everything of a request that decides its rates, as a key: all but the work."""
+
+
 def validated(request: Request) -> Request:
     """The request, if it can be.
 
@@ -116,7 +128,7 @@ def validated(request: Request) -> Request:
     InvalidInput
         Naming the first field that cannot have its value.
     """
-    _check_tokens(request)
+    check_tokens(request)
     for name in COUNT_FIELDS:
         if getattr(request, name) is not None:
             _count(name, getattr(request, name), minimum=1)
@@ -132,8 +144,8 @@ def validated(request: Request) -> Request:
     return request
 
 
-def _check_tokens(request: Request) -> None:
-    """Token counts: whole, plausible, and parts within their whole."""
+def check_tokens(request: Request) -> None:
+    """Token counts: whole, plausible, and parts within their whole; else InvalidInput."""
     n = _count("n_requests", request.n_requests, minimum=1)
     for name in TOKEN_FIELDS:
         value = _count(name, getattr(request, name))
@@ -183,8 +195,9 @@ def number(name: str, value: Any) -> float:
     """A finite number, or an error that names the field."""
     if value is None:
         raise InvalidInput(name, "is missing")
-    plain = isinstance(value, SupportsFloat) and not isinstance(value, bool)
-    if not plain or not math.isfinite(float(value)):
+    plain = type(value) is int or type(value) is float
+    # Slower, and rarer: NumPy's numbers and others that are registered as real.
+    if (not plain and (isinstance(value, bool) or not isinstance(value, Real))) or not math.isfinite(value):
         raise InvalidInput(name, f"{value!r} is not a number")
     return float(value)
 

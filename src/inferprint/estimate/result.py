@@ -42,16 +42,15 @@ class Result:
         self.place = place
         self.features = features
         self._catalogue_version = catalogue_version
-        self._outputs = outputs
+        self._rows: list[list[float]] = outputs.T.tolist()
 
     def range(self, name: str) -> Range | None:
         """A quantity by its name, None where it is unknown."""
-        value, low, high = self._outputs[:, _POSITION[name]].tolist()
-        return None if isnan(value) else Range(value, low, high)
+        found = self._known(name)
+        return None if isnan(found.value) else found
 
     def _known(self, name: str) -> Range:
-        value, low, high = self._outputs[:, _POSITION[name]].tolist()
-        return Range(value, low, high)
+        return Range(*self._rows[_POSITION[name]])
 
     @property
     def duration_ms(self) -> Range:

@@ -80,6 +80,7 @@ assert set(OUTPUT_NAMES) == {q.name for q in (*RESULTS, *BREAKDOWN, *TWO_TERM)}
 
 _MACHINE_INDEX = np.array([MACHINE_QUANTITIES.index(m) for m, _, _ in OUTPUTS.values()])
 _PLACE_INDEX = np.array([PLACE_QUANTITIES.index(p) if p else len(PLACE_QUANTITIES) for _, p, _ in OUTPUTS.values()])
+_SIGNS = np.array([-1.0, 1.0])[:, None, None]
 _UNIT = np.array([unit for _, _, unit in OUTPUTS.values()])
 
 
@@ -209,14 +210,28 @@ class MachineCard:
         stacked = np.stack([self.quantity(name) for name in MACHINE_QUANTITIES], axis=1)
         return np.stack(bounds(stacked))
 
+    @cached_property
+    def output_table(self) -> Array:
+        """The same by output, value, low and high of all outputs below each other: shape (3 outputs, features)."""
+        return np.ascontiguousarray(self.table[:, _MACHINE_INDEX, :].reshape(-1, self.table.shape[2]))
+
 
 class Factors(NamedTuple):
-    """A place's side of the outputs, shape (outputs, 1): value, squared log widths, and bound where the value is 0."""
+    """A place's side of the outputs.
+
+    Attributes
+    ----------
+    value
+        Central factors times units, shape (outputs, 1).
+    widths
+        Squared log widths to the low and to the high bound, shape (2, outputs, 1).
+    high_of_zero
+        Upper bounds where the value is 0, shape (outputs, 1); None where there are none.
+    """
 
     value: Array
-    low_width: Array
-    high_width: Array
-    high_of_zero: Array
+    widths: Array
+    high_of_zero: Array | None
 
 
 class PlaceCard:
@@ -267,9 +282,8 @@ class PlaceCard:
         zero = value == 0
         return Factors(
             value=value * unit,
-            low_width=np.where(zero, 0.0, logs[0] - logs[1]) ** 2,
-            high_width=np.where(zero, 0.0, logs[2] - logs[0]) ** 2,
-            high_of_zero=np.where(zero, high, 0.0) * unit,
+            widths=np.where(zero, 0.0, logs[1:] - logs[0]) ** 2,
+            high_of_zero=np.where(zero, high, 0.0) * unit if np.any(zero & (high > 0)) else None,
         )
 
 
@@ -280,16 +294,17 @@ def apply(machine: MachineCard, place: PlaceCard, features: Array) -> Array:
     low and high rates; machine and place are independent, so their widths combine as the root of the sum of squares,
     in logs. A bound of zero stays zero; the upper bound of a factor whose value is zero multiplies the upper rate.
     """
-    rates: Array = machine.table @ features
+    rates: Array = (machine.output_table @ features).reshape(3, len(OUTPUTS), -1)
     logs = np.log(np.maximum(rates, TINY))
-    low_width = ((logs[0] - logs[1]) ** 2)[_MACHINE_INDEX]
-    high_width = ((logs[2] - logs[0]) ** 2)[_MACHINE_INDEX]
     side = place.factors
-    out = np.empty((3, *low_width.shape))
-    value = np.multiply(rates[0][_MACHINE_INDEX], side.value, out=out[0])
-    np.multiply(value, np.exp(-np.sqrt(low_width + side.low_width)), out=out[1])
-    np.multiply(value, np.exp(np.sqrt(high_width + side.high_width)), out=out[2])
-    out[2] += rates[2][_MACHINE_INDEX] * side.high_of_zero
+    width = logs[1:] - logs[0]
+    width = np.sqrt(width * width + side.widths)
+    value = rates[0] * side.value
+    out = np.empty(rates.shape)
+    out[0] = value
+    np.multiply(value, np.exp(_SIGNS * width), out=out[1:])
+    if side.high_of_zero is not None:
+        out[2] += rates[2] * side.high_of_zero
     return out
 
 
