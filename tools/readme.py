@@ -37,11 +37,12 @@ def _traces(folder: Path) -> str:
     blocks = []
     for node in NODES:
         with tempfile.TemporaryDirectory() as temporary:
-            columns = ("--column", "input_tokens=ContextTokens", "--column", "output_tokens=GeneratedTokens")
+            names = {"input_tokens": "ContextTokens", "output_tokens": "GeneratedTokens", "utc_datetime": "TIMESTAMP"}
+            columns = [part for field, name in names.items() for part in ("--column", f"{field}={name}")]
             files = [str(folder / name) for name in TRACES]
             setup = ("--model", "llama-2-70b", "--node", node, "--country", "US", "--out", f"{temporary}/out")
             summary = _run("run", *files, *columns, *setup)
-        lines = [line for line in summary.splitlines() if temporary not in line]
+        lines = [line.replace(f"{folder}/", "") for line in summary.splitlines() if temporary not in line]
         blocks.append(f"`--model llama-2-70b --node {node} --country US`:\n\n```text\n" + "\n".join(lines) + "\n```")
     return "\n\n".join(blocks)
 

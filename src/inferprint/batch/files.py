@@ -75,7 +75,10 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
     if foreign:
         raise FileProblem(f"{out}: holds other files: {', '.join(foreign[:5])}", hint="Name a new folder.")
     if held and not overwrite:
-        raise FileProblem(f"{out}: holds the output of an earlier run", hint="Name a new folder, or overwrite it.")
+        raise FileProblem(
+            f"{out}: holds the output of an earlier run",
+            hint="Name a new folder, or overwrite it: --overwrite (Python: overwrite=True).",
+        )
 
 
 def _prefix(out: Path) -> str:

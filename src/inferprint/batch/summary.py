@@ -147,7 +147,8 @@ def _count_line(counts: Counts) -> str:
 
 def _table_line(quantity: Quantity, total: Range | None) -> str:
     """One quantity with its interval."""
-    name = f"{quantity.name} [{quantity.unit}]"
+    summed = " (summed)" if quantity.unit == "ms" else ""
+    name = f"{quantity.name} [{quantity.unit}]{summed}"
     cells = [_figure(value) for value in total] if total is not None else ["unknown"]
     return f"{name:<38}" + "".join(f"{cell:>14}" for cell in cells)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from math import isnan
@@ -15,10 +14,12 @@ from inferprint.estimate.request import FIELDS, Request
 from inferprint.provenance.trace import Entry
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Range, Tier
 from inferprint.rates import OUTPUT_NAMES, MachineCard, PlaceCard, total_draws
-from inferprint.rates.draws import Array
+from inferprint.rates.draws import Array, Sources
 
 _POSITION = {name: i for i, name in enumerate(OUTPUT_NAMES)}
-_GROUPS = 8
+
+NOISE_SIGMAS = 3.0
+"""Standard deviations of what chance explains, below which a share is left out."""
 
 
 class Result:
@@ -186,30 +187,44 @@ def uncertainty_of(machine: MachineCard, place: PlaceCard, features: Array, outp
     return uncertainty_shares(total_draws(machine, place, features)[output], {**machine.sources, **place.sources})
 
 
-def uncertainty_shares(output: Array, sources: Mapping[str, Array]) -> dict[str, float]:
+def uncertainty_shares(output: Array, sources: Sources) -> dict[str, float]:
     """Share of each uncertain input in the spread of draws of an output, largest first.
 
-    The share is the first-order one: variance of the log output between groups of draws that are alike in the input,
-    over the whole variance, less what chance alone would give. Inputs of the same "what" are added up. Shares need
-    not sum to 1: the rest is interaction.
+    The share is the first-order one: the part of the variance of the log output that the input explains alone, by a
+    parabola in its standard-normal draws, or by its cases where it is a choice; less what chance would explain. Inputs
+    of the same "what" are added up. What chance could explain is left out, and shares need not sum to 1: the rest is
+    interaction.
 
     Parameters
     ----------
     output
         Draws of the output, shape (SIZE,), element 0 central; any unit.
     sources
-        Standard-normal draws of every uncertain input, by "what:which".
+        Draws of every uncertain input, by "what:which": standard-normal, or indices of a choice.
     """
     draws = np.log(np.maximum(output[1:], np.finfo(float).tiny))
     spread = float(np.var(draws))
     if not spread:
         return {}
     shares: dict[str, float] = {}
-    for source, normal in sources.items():
-        groups = np.argsort(normal[1:]).reshape(_GROUPS, -1)
-        between = float(np.var(draws[groups].mean(axis=1))) / spread
-        chance = (_GROUPS - 1) / draws.size
+    freedom: dict[str, int] = {}
+    for source, values in sources.items():
         name = source.split(":")[0]
-        shares[name] = shares.get(name, 0.0) + max(between - chance, 0.0)
+        explained, terms = _explained(draws, values[1:])
+        shares[name] = shares.get(name, 0.0) + explained / spread - terms / draws.size
+        freedom[name] = freedom.get(name, 0) + terms
     ranked = sorted(shares.items(), key=lambda item: -item[1])
-    return {name: round(share, 4) for name, share in ranked if share > 0.005}
+    noise = {name: NOISE_SIGMAS * np.sqrt(2 * terms) / draws.size for name, terms in freedom.items()}
+    return {name: round(share, 4) for name, share in ranked if share > noise[name]}
+
+
+def _explained(draws: Array, values: Any) -> tuple[float, int]:
+    """Variance of `draws` that an input explains, and the number of terms that it took."""
+    if values.dtype.kind == "i":
+        cases = np.unique(values)
+        means = [(np.mean(values == case), draws[values == case].mean()) for case in cases]
+        return float(sum(weight * (mean - draws.mean()) ** 2 for weight, mean in means)), len(cases) - 1
+    centred = draws - draws.mean()
+    # The first two Hermite polynomials are uncorrelated over the strata.
+    terms = (values, values**2 - np.mean(values**2))
+    return float(sum(np.mean(centred * term) ** 2 / np.mean(term**2) for term in terms)), len(terms)

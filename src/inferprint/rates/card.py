@@ -6,7 +6,6 @@ per unit of IT energy. An estimate is features x machine card x place card, for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from inferprint.modalities.base import Modality
 from inferprint.physics.facility import facility_energy
 from inferprint.provenance.trace import Trail
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Tier
-from inferprint.rates.draws import SIZE, Array, bounds
+from inferprint.rates.draws import SIZE, Array, Sources, bounds
 from inferprint.units import JOULES_PER_KWH, JOULES_PER_WH, ML_PER_L, MS_PER_S
 
 MACHINE_QUANTITIES = (
@@ -158,7 +157,7 @@ class MachineCard:
     window
         Attention window that features read [tokens]; 0 where the model has no windowed layer.
     sources
-        Standard-normal draws of every uncertain input, by "what:which".
+        Draws of every uncertain input.
     coefficients
         Status of the coefficients: "provisional" or "fitted".
     hosting
@@ -172,7 +171,7 @@ class MachineCard:
     draws: MachineDraws
     window: float
     context_length: int | None
-    sources: Mapping[str, Array]
+    sources: Sources
     trail: Trail
     tier: Tier
     coefficients: str
@@ -253,7 +252,7 @@ class PlaceCard:
         market_intensity: Array,
         water: Array,
         water_excluding_hydro: Array,
-        sources: Mapping[str, Array],
+        sources: Sources,
         trail: Trail,
     ) -> None:
         one = np.ones(SIZE)

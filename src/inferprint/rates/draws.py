@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     Indices = NDArray[np.intp]
 else:  # numpy.typing costs start-up time
     Array = Indices = np.ndarray
+
+Sources = Mapping[str, "Array | Indices"]
+"""Draws of uncertain inputs by "what:which": standard-normal, or indices of a choice."""
 
 N_DRAWS = 512
 SIZE = N_DRAWS + 1
@@ -77,12 +81,12 @@ class Sampler:
 
     def __init__(self, *, central_only: bool = False) -> None:
         self.central_only = central_only
-        self.sources: dict[str, Array] = {}
+        self.sources: dict[str, Array | Indices] = {}
         self._drawn: dict[tuple[str, Range, float, float], Array] = {}
 
     def _normal(self, source: str) -> Array:
-        self.sources[source] = normal(source)
-        return self.sources[source]
+        self.sources[source] = z = normal(source)
+        return z
 
     def spread(self, source: str, interval: Range, *, minimum: float = 0.0, maximum: float = float("inf")) -> Any:
         """Draws of a value from its 95 % bounds: shape (SIZE,), or a float where the bounds do not differ.
@@ -112,10 +116,10 @@ class Sampler:
         """Draws of one of several cases by weight: indices, shape (SIZE,); element 0 is `central`."""
         if len(weights) == 1:
             return np.zeros(SIZE, dtype=np.intp)
-        self._normal(source)
         picked = np.searchsorted(np.cumsum(weights) / np.sum(weights), _uniform(source), side="right")
         picked = np.minimum(picked, len(weights) - 1)
         picked[0] = central
+        self.sources[source] = picked
         return picked
 
 

@@ -121,8 +121,13 @@ def _on_gpu(catalogue: Catalogue, setup: MachineSetup, service: Service | None, 
         trail.add(
             "host", candidate.node.id, "", "assumed", f"no node stated: the host of the reference node of {gpu.id}"
         )
-    kind: Kind = "service" if service else "desk" if gpu.device_class in DESK_CLASSES else "own"
+    kind: Kind = "service" if service else "desk" if on_a_desk(gpu) else "own"
     return Hosting(kind, service, (candidate,), setup.gpu_count, setup.gpu_count is not None)
+
+
+def on_a_desk(gpu: Gpu) -> bool:
+    """Whether an accelerator usually stands on a desk: no data centre around it, one request at a time."""
+    return gpu.device_class in DESK_CLASSES or (gpu.device_class == "cpu" and gpu.power_boundary == "system")
 
 
 def _on_service(catalogue: Catalogue, service: Service, trail: Trail) -> Hosting:

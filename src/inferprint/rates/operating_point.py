@@ -13,7 +13,7 @@ from inferprint.modalities.text import TEXT
 from inferprint.physics import serving
 from inferprint.physics.terms import ModelShape, Traffic
 from inferprint.provenance.trace import How
-from inferprint.quantities import Z95, Range
+from inferprint.quantities import Range
 from inferprint.rates.card import MachineDraws
 from inferprint.rates.draws import SIZE, Array, bounds, central
 from inferprint.rates.forms import duration_rates, replica_of
@@ -134,10 +134,10 @@ def _no_room(situation: Situation, case: Case, shape: ModelShape, devices: float
 def _solved_batch(
     situation: Situation, case: Case, shape: ModelShape, room: tuple[Any, Any], target: tuple[Array, float]
 ) -> Array:
-    """The batch behind a measured time: central by the form itself, drawn from what prior and measurement allow.
+    """The batch behind a measured time: central by the form itself, drawn from all that explain the time.
 
-    Latency is nearly flat at small batches, so a time alone says little there; the draws weigh every batch from 1 to
-    what fits by the host's prior and by how well the form, with its residual, explains the time.
+    Latency is nearly flat at small batches, so a time says little there: the draws weigh every batch from 1 to what
+    fits, equally likely in logs before, by how well the form with its residual gives the time.
 
     Parameters
     ----------
@@ -159,23 +159,26 @@ def _solved_batch(
     form = situation.catalogue.forms["duration.default"]
     residual = situation.sampler.residual("duration form", form.residual_sigma)
     misfit = np.log(seconds / times(situation, shape, devices) * residual)
-    weights = np.exp(-(((misfit / form.residual_sigma) ** 2 + _prior_distance(situation, batches) ** 2) / 2))
+    weights = np.exp(-((misfit / form.residual_sigma) ** 2) / 2)
     drawn = situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
     expected = times(situation.central(), central_shape(shape), central(devices))
     drawn[0] = np.interp(seconds, expected, batches)
+    _warn_of_limits(situation, case, seconds, expected)
+    return drawn
+
+
+def _warn_of_limits(situation: Situation, case: Case, seconds: float, expected: Array) -> None:
+    """Say where a measured time lies outside what one request alone, and the most that fit, would take."""
     if seconds < expected[0]:
         situation.warn(
             f"the measured {seconds:.3g} s is less than one request alone takes on {case.gpu.name} "
             f"({expected[0]:.3g} s): speculative decoding, more devices or fewer bits are likely; a batch of 1 is used"
         )
-    return drawn
-
-
-def _prior_distance(situation: Situation, batches: Array) -> Array:
-    """How far batches lie from the host's prior, in standard deviations of their logs."""
-    value, low, high = batch_prior(situation).value
-    logs = np.log(batches / value)
-    return logs * Z95 / np.where(logs < 0, np.log(value / low), np.log(high / value))
+    if seconds > expected[-1]:
+        situation.warn(
+            f"the measured {seconds:.3g} s is more than the largest batch that fits takes on {case.gpu.name} "
+            f"({expected[-1]:.3g} s): queueing, network or an older engine are likely; that batch is used"
+        )
 
 
 def batch_is_solved(situation: Situation) -> bool:
