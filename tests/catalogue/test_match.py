@@ -126,7 +126,7 @@ def test_different_models_stay_different() -> None:
         ("azure/gpt-4o", "azure-openai", None, None, None),
         ("us.anthropic.claude-sonnet-4-20250514-v1:0", "aws-bedrock", "US", None, None),
         ("jp.anthropic.claude-sonnet-4-20250514-v1:0", "aws-bedrock", "JP", None, None),
-        ("eu.amazon.nova-pro-v1:0", "aws-bedrock", None, None, None),
+        ("eu.amazon.nova-pro-v1:0", "aws-bedrock", "REGION-EU", None, None),
         (
             "arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-pro-v1:0",
             "aws-bedrock",
@@ -139,7 +139,7 @@ def test_different_models_stay_different() -> None:
         ("vertex_ai/gemini-2.5-pro", "google-vertex", None, None, None),
         ("groq/llama-3.3-70b-versatile", "groq", None, None, None),
         ("Qwen/Qwen3-14B-FP8", None, None, None, "fp8"),
-        ("llama-3.3-70b-instruct-awq", None, None, None, "awq"),
+        ("llama-3.3-70b-instruct-awq", None, None, None, "int4"),
         ("gpt-4o", None, None, None, None),
     ],
 )

@@ -19,21 +19,30 @@ def explained(setup: str = "node, dense", **changes):
 def test_energy_terms_add_up_to_the_energy(setup):
     found = explained(setup)
     terms = sum(step.value for step in found.terms if step.name.startswith("energy.default"))
-    assert terms / 3600 == pytest.approx(found.result.breakdown["accelerator_energy_wh"].value, rel=1e-9)
+    assert terms == pytest.approx(step_value(found, "energy by the terms"), rel=1e-9)
+    if not found.result.machine.mixed:
+        assert terms / 3600 == pytest.approx(found.result.breakdown["accelerator_energy_wh"].value, rel=1e-9)
+
+
+def step_value(found, name):
+    return next(step.value for step in found.steps if step.name == name)
 
 
 @pytest.mark.parametrize("setup", NAMES)
 def test_duration_terms_add_up_to_the_duration(setup):
     found = explained(setup)
     terms = sum(step.value for step in found.terms if step.name.startswith("duration.default"))
-    assert 1000 * terms == pytest.approx(found.result.duration_ms.value, rel=1e-9)
+    # Of several likely accelerators the value is the median, and the terms are those of one.
+    if not found.result.machine.mixed:
+        assert 1000 * terms == pytest.approx(found.result.duration_ms.value, rel=1e-9)
 
 
 @pytest.mark.parametrize("setup", NAMES)
 def test_two_term_terms_add_up_to_its_duration(setup):
     found = explained(setup)
     terms = sum(step.value for step in found.terms if step.name.startswith("two-term"))
-    assert 1000 * terms == pytest.approx(found.result.two_term["two_term_duration_ms"].value, rel=1e-9)
+    if not found.result.machine.mixed:
+        assert 1000 * terms == pytest.approx(found.result.two_term["two_term_duration_ms"].value, rel=1e-9)
 
 
 @pytest.mark.parametrize("setup", NAMES)

@@ -73,9 +73,14 @@ def test_a_total_alone_means_a_dense_model():
     assert sizes.active == 20.0
 
 
-def test_published_active_size_is_not_mixed_with_a_stated_total():
+def test_a_stated_total_keeps_the_published_share_of_active_parameters():
+    # DeepSeek-V3: 37 of 671 billion.
     sizes = model_sizes(CATALOGUE.models["deepseek-v3"], 100.0, None, Trail())
-    assert sizes.active == 100.0
+    assert sizes.active == pytest.approx(100.0 * 37 / 671)
+
+
+def test_a_stated_total_of_a_dense_model_is_all_active():
+    assert model_sizes(CATALOGUE.models["llama-3.1-8b"], 100.0, None, Trail()).active == 100.0
 
 
 def test_an_undisclosed_size_is_an_error_that_says_what_to_pass():

@@ -55,11 +55,14 @@ def test_a_batch_beyond_the_memory_is_a_warning():
 )
 def test_the_prior_of_a_host(setup, batch):
     # Self-hosted 8, local 1, economy host 64, speed host 16, closed service with a small model 48.
-    assert card(**setup).draws.batch[0] == pytest.approx(batch, rel=1e-9)
+    # The value of several likely accelerators is the median of draws, which the strata meet to their width.
+    assert card(**setup).draws.batch[0] == pytest.approx(batch, rel=0.01)
 
 
 def test_the_prior_of_a_closed_service_with_a_large_model():
-    assert card("claude-opus-4-5", total_params_b=400.0, active_params_b=40.0).draws.batch[0] == 64
+    assert card("claude-opus-4-5", total_params_b=400.0, active_params_b=40.0).draws.batch[0] == pytest.approx(
+        64, rel=0.01
+    )
 
 
 def test_a_prior_never_exceeds_the_memory():
@@ -106,8 +109,8 @@ def test_a_time_that_one_request_alone_does_not_reach_is_a_warning():
     assert any("one request alone takes" in w for w in card(time_per_output_token_ms=0.5, **H100).trail.warnings)
 
 
-def test_a_time_that_one_request_alone_does_not_reach_gives_a_batch_of_one():
-    assert card(time_per_output_token_ms=0.5, **H100).draws.batch[0] == pytest.approx(1.0, abs=1e-6)
+def test_a_time_that_one_request_alone_does_not_reach_gives_a_batch_near_one():
+    assert 1 <= card(time_per_output_token_ms=0.5, **H100).draws.batch[0] < 3
 
 
 class TestDeviceTime:

@@ -31,6 +31,7 @@ from inferprint.batch.times import work_columns
 from inferprint.batch.totals import ALL, Dimension, Total, shares_of, split_by, totals_of
 from inferprint.errors import FileProblem
 from inferprint.estimate import Estimator
+from inferprint.estimate.request import TOKEN_FIELDS
 from inferprint.provenance.trace import Entry
 from inferprint.quantities import BREAKDOWN, RESULTS
 from inferprint.rates import OUTPUT_NAMES, apply
@@ -104,6 +105,10 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
     return summary
 
 
+COMPARED = ("model_id", *TOKEN_FIELDS)
+"""What two records of one request_id should agree in."""
+
+
 class Run:
     """State of one run over some tables.
 
@@ -125,8 +130,8 @@ class Run:
         names = [ALL, *by_row, "model", "service", *(["day"] if "utc_datetime" in given else [])]
         self._dimensions = {name: Dimension(name) for name in names}
         self._dimensions[ALL].codes([ALL])
-        self._seen: set[str] = set()
-        self._records = self._merged = self._skipped = 0
+        self._seen: dict[str, int] = {}
+        self._records = self._merged = self._skipped = self._conflicts = 0
         self._requests = 0.0
         self._energy: defaultdict[int, float] = defaultdict(float)
         self._cards: defaultdict[int, float] = defaultdict(float)
@@ -171,9 +176,11 @@ class Run:
         first = np.ones(rows.size, dtype=bool)
         for i, row in enumerate(rows.tolist() if "request_id" in chunk.columns else []):
             request_id = chunk.columns["request_id"][row]
-            first[i] = request_id is None or request_id not in self._seen
-            if request_id is not None:
-                self._seen.add(request_id)
+            if request_id is None:
+                continue
+            content = hash(tuple(column[row] for name, column in chunk.columns.items() if name in COMPARED))
+            first[i] = request_id not in self._seen
+            self._conflicts += self._seen.setdefault(request_id, content) != content
         self._merged += int((~first).sum())
         return first
 
@@ -275,7 +282,10 @@ class Run:
             for text in (*pairs[number].machine.trail.warnings, *pairs[number].place.trail.warnings):
                 by_card[text] += records
         found = [f"{records:,.0f} records {text}" for text, records in _most_first(self._warned) if records]
-        found += [f"{text} ({records:,.0f} records)" for text, records in _most_first(by_card)]
+        if self._conflicts:
+            differ = "merged records differ from the first with their request_id, which was kept"
+            found.append(f"{self._conflicts:,} {differ}")
+        found += [f"{text} ({records:,.0f} records)" for text, records in _most_first(by_card) if records]
         for table, mapped in self._tables:
             unread = [name for name in table.names if name not in mapped.values()]
             found += [f"{table.path}: columns that nothing reads: {', '.join(unread)}"] if unread else []

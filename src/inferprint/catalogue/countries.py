@@ -20,5 +20,5 @@ WSMWS XKXXK YEMYE ZAFZA ZMBZM ZWEZW
 """
 """Three letters and two, run together."""
 
-ISO3 = {pair[:3].casefold(): pair[3:] for pair in _PAIRS.split()}
-"""Folded code of three letters to the code of two."""
+ISO3 = {pair[:3].casefold(): pair[3:] for pair in _PAIRS.split()} | {"uk": "GB"}
+"""Folded code of three letters, or a reserved one of two, to the code of two."""

@@ -73,11 +73,11 @@ GEOGRAPHIES: Mapping[str, str] = {
     "au": "AU",
     "ca": "CA",
     "in": "IN",
-    "eu": "",
-    "apac": "",
+    "eu": "REGION-EU",
+    "apac": "REGION-ASIA",
     "global": "",
 }
-"""Geographic prefixes of Bedrock's inference profiles to the country, empty where it is more than one."""
+"""Geographic prefixes of Bedrock's inference profiles to the grid zone of the area, empty where it is the world."""
 
 VENDORS = (
     *("ai21", "amazon", "anthropic", "cohere", "deepseek", "google", "meta", "minimax", "mistral", "moonshot"),
@@ -116,11 +116,11 @@ class ModelMatch:
     service_hint
         Id of the service that the name's route states, else None.
     country_hint
-        ISO-2 country that the name states, else None.
+        Grid zone of the country or area that the name states, else None.
     region_hint
         Region id that the name states, such as "aws:eu-west-1", else None.
     precision_hint
-        Format of the weights that the name states, else None.
+        Id of the number format that the name states, else None.
     how
         "exact", or the decorations that were taken away, in order.
     """
@@ -288,9 +288,15 @@ def resolve_model(catalogue: Catalogue, name: str) -> ModelMatch:
         service_hint=work.service if work.service in catalogue.services else None,
         country_hint=work.country or None,
         region_hint=work.region if work.region in catalogue.regions else None,
-        precision_hint=formats[1].lower() if formats else None,
+        precision_hint=_format(catalogue, formats[1]) if formats else None,
         how=", ".join(taken) or "exact",
     )
+
+
+def _format(catalogue: Catalogue, word: str) -> str | None:
+    """The number format that a word in a name states; None where it states none in particular."""
+    name = {"4bit": "int4", "8bit": "int8"}.get(word.lower(), word.lower())
+    return catalogue.names("precisions").get(name)
 
 
 def _published(catalogue: Catalogue, key: str | None, work: _Peeling) -> str | None:
@@ -395,6 +401,7 @@ def _unknown(catalogue: Catalogue, folder: str, name: str, asked: str) -> Unknow
         index |= {key.partition(":")[2]: value for key, value in list(index.items())}
     if folder == "grids":
         index |= {fold(grid.name): grid.id for grid in catalogue.grids.values()}
-    near = difflib.get_close_matches(asked, index, n=12, cutoff=0.5)
+    holding = sorted((key for key in index if asked in key), key=len) if len(asked) > 1 else []
+    near = [*holding[:8], *difflib.get_close_matches(asked, index, n=12, cutoff=0.5)]
     ids = list(dict.fromkeys(index[key] for key in near))[:5]
     return UnknownName(KIND_OF[folder].label, name, ids, f"inferprint catalog {folder} QUERY")

@@ -18,7 +18,7 @@ Architecture = Literal["dense", "moe", "hybrid", "moe-hybrid", "diffusion", "unk
 DeviceClass = Literal["datacenter", "workstation", "consumer", "apple", "embedded", "tpu", "asic", "cpu"]
 PowerBoundary = Literal["board", "module", "system"]
 ServingClass = Literal[
-    "closed", "open-economy", "open-speed", "throughput", "provisioned", "self-hosted", "local", "router"
+    "closed", "open-economy", "open-speed", "throughput", "provisioned", "self-hosted", "local", "router", "unknown"
 ]
 
 

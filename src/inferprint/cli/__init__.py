@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from inferprint.errors import InferprintError, InvalidInput
@@ -12,6 +13,8 @@ def main() -> None:
     from inferprint.cli.commands import app
     from inferprint.cli.options import flag_of
 
+    # As an interrupt does, so that what was begun is cleaned up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         app()
     except InferprintError as error:

@@ -162,6 +162,8 @@ def run_command(
         )
         summary = run(files, out, options)
     _print(summary.to_dict()) if as_json else print(summary.text())
+    if summary.counts.records and not summary.counts.estimated:
+        sys.exit(1)
 
 
 def _mapping(pairs: Iterable[str]) -> dict[str, str]:

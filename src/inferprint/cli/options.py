@@ -49,7 +49,10 @@ SETUP = (
     Choice("batch_size", "--batch-size", float, "Requests that share a decode step of a replica"),
     Choice("time_per_output_token_ms", "--time-per-output-token-ms", float, "Measured; the batch is solved from it"),
     Choice(
-        "request_duration_ms", "--duration-ms", float, "Measured; the batch is solved from it, or it is device time"
+        "request_duration_ms",
+        "--duration-ms",
+        float,
+        "Measured, mean per request; gives the batch, or device time",
     ),
     Choice("precision", "--precision", str, "Number format of the weights, such as fp8 or q4_k_m"),
     Choice("techniques", "--technique", str, "Serving technique, NAME[:key=value,...]; may be repeated", True),

@@ -93,9 +93,13 @@ def assumptions_text(entries: Iterable[Entry], *, brief: bool = False) -> str:
     """What nobody stated."""
     entries = list(entries)
     shown = [entry for entry in entries if not brief or entry.field in BRIEF]
-    rows = [(entry.field, entry_value(entry), entry.reason.split(";")[0] if brief else entry.reason) for entry in shown]
+    lines = [f"  {entry.field}: {entry_value(entry)} ({_why(entry, brief=brief)})" for entry in shown]
     more = f"\n  and {len(entries) - len(shown)} more: inferprint explain" if len(shown) < len(entries) else ""
-    return f"assumed\n{table(rows, indent=2)}{more}" if rows else ""
+    return "assumed\n" + "\n".join(lines) + more if lines else ""
+
+
+def _why(entry: Entry, *, brief: bool) -> str:
+    return entry.reason.split(";")[0] if brief else entry.reason
 
 
 def entry_value(entry: Entry) -> str:

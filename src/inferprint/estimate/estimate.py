@@ -135,7 +135,7 @@ def machine_setup(request: Request) -> MachineSetup:
 
 def place_setup(request: Request, machine: MachineCard) -> PlaceSetup:
     """The part of a request that decides its place card; the machine tells who runs the building."""
-    placed = request.cloud_region or request.country or request.grid_zone
+    placed = bool(request.cloud_region or request.country or request.grid_zone)
     return PlaceSetup(
         managed_service_id=machine.service,
         cloud_id=request.cloud_id or machine.cloud,
@@ -143,6 +143,7 @@ def place_setup(request: Request, machine: MachineCard) -> PlaceSetup:
         country=request.country or (None if placed or machine.region_hint else machine.country_hint),
         grid_zone=request.grid_zone,
         hosting=machine.hosting,
+        from_name=not placed and bool(machine.region_hint or machine.country_hint),
         pue=request.pue,
         wue_l_per_kwh=request.wue_l_per_kwh,
         grid_gco2e_per_kwh=request.grid_gco2e_per_kwh,

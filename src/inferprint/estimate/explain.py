@@ -51,7 +51,8 @@ class Explanation:
 
 def explain(result: Result) -> Explanation:
     """Lay open how a result came about, from the same cards that gave it."""
-    return Explanation(result, _features(result), _terms(result), _steps(result))
+    terms = _terms(result)
+    return Explanation(result, _features(result), terms, _steps(result, terms))
 
 
 _FEATURE_EQUATIONS = {
@@ -95,18 +96,27 @@ def _terms(result: Result) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def _steps(result: Result) -> tuple[Step, ...]:
+def _steps(result: Result, terms: tuple[Step, ...]) -> tuple[Step, ...]:
     """From the accelerators to the impacts, central values."""
     draws, place = result.machine.draws, result.place.draws
     seconds = float(draws.seconds[0] @ result.features)
     part = {name: value.value for name, value in result.breakdown.items() if isinstance(value, Range)}
     accelerator, host, idle = (part[f"{name}_energy_wh"] for name in ("accelerator", "host", "idle"))
     it_wh = accelerator + host + idle
+    by_terms = sum(term.value for term in terms if term.unit == "J")
+    how = "median of the draws over the likely accelerators" if result.machine.mixed else ""
     pue, facility = float(place["energy"][0]), result.usage_energy_wh.value
     intensity = float(place["emissions"][0]) / pue
     site, grid = float(place["site_water"][0]), float(place["grid_water"][0]) / pue
     return (
-        _step("accelerator energy", "weighted", "sum of the energy terms", accelerator * JOULES_PER_WH, "J"),
+        *((_step("energy by the terms", "weighted", "sum of the energy terms", by_terms, "J"),) if by_terms else ()),
+        _step(
+            "accelerator energy",
+            "device_energy",
+            median if result.machine.mixed else "",
+            accelerator * JOULES_PER_WH,
+            "J",
+        ),
         _step("device time", "device_seconds", f"{draws.devices[0]:g} devices", seconds, "s"),
         _step("host energy", "host_energy", f"{draws.host_w[0]:.4g} W x {seconds:.4g} s", host, "Wh"),
         _step("idle energy", "idle_energy", f"{draws.idle_w[0]:.4g} W x {seconds:.4g} s", idle, "Wh"),

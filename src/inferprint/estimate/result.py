@@ -213,7 +213,9 @@ def uncertainty_shares(output: Array, sources: Sources) -> dict[str, float]:
         explained, terms = _explained(draws, values[1:])
         shares[name] = shares.get(name, 0.0) + explained / spread - terms / draws.size
         freedom[name] = freedom.get(name, 0) + terms
-    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    # Chance correlations between the draws of inputs can bring the sum above the whole.
+    whole = max(sum(share for share in shares.values() if share > 0), 1.0)
+    ranked = sorted(((name, share / whole) for name, share in shares.items()), key=lambda item: -item[1])
     noise = {name: NOISE_SIGMAS * np.sqrt(2 * terms) / draws.size for name, terms in freedom.items()}
     return {name: round(share, 4) for name, share in ranked if share > noise[name]}
 

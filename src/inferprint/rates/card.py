@@ -115,7 +115,7 @@ class MachineDraws:
     devices, batch
         Devices of the replica; requests that share a step.
     details
-        The central case term by term, for the trail.
+        The central case term by term, for the trail; of several cases, the one whose energy is the median.
     """
 
     energy: Array
@@ -134,7 +134,7 @@ class MachineDraws:
 
     @classmethod
     def picked(cls, cases: list[MachineDraws], index: Any) -> MachineDraws:
-        """Draw i from case `index[i]`."""
+        """Draw i from case `index[i]`; the central case is the median of the draws, not one of the cases."""
         if len(cases) == 1:
             return cases[0]
         rows = np.arange(SIZE)
@@ -142,6 +142,7 @@ class MachineDraws:
         def pick(name: str) -> Array:
             stacked: Array = np.stack([getattr(case, name) for case in cases])
             picked: Array = stacked[index, rows]
+            picked[0] = np.median(picked[1:], axis=0)
             return picked
 
         arrays: dict[str, Any] = {f.name: pick(f.name) for f in fields(cls) if f.name != "details"}
@@ -160,6 +161,8 @@ class MachineCard:
         Draws of every uncertain input.
     coefficients
         Status of the coefficients: "provisional" or "fitted".
+    mixed
+        True where the card stands for several likely accelerators: its value is the median of their draws.
     hosting
         "service", "cloud", "own" or "desk".
     cloud, service, region_hint, country_hint
@@ -175,6 +178,7 @@ class MachineCard:
     trail: Trail
     tier: Tier
     coefficients: str
+    mixed: bool
     hosting: str
     cloud: str | None
     service: str | None

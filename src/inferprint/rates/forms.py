@@ -27,10 +27,6 @@ from inferprint.units import GIGA, TERA
 MEASURED = FEATURE_NAMES.index("measured_seconds")
 
 
-WIDE_EXPERTS_FROM_B = 200.0
-"""Total size from which services spread the experts of a mixture over many nodes [1e9 parameters]."""
-
-
 def replica_of(gpu: Gpu, precision: Precision, devices: Any, situation: Situation, *, executed: bool) -> Replica:
     """The devices of a replica, with the peak that the form's arithmetic terms were fitted with."""
     peak_16 = (gpu.fp16_dense_tflops or 0.0) * TERA
@@ -70,11 +66,22 @@ def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], factor: Any
 
 def _unknown_engine(situation: Situation) -> Any:
     """Factor on energy and time for what is not known of the engine: its age, and a service's layout of experts."""
-    age = situation.drawn("engine age", "engine-age")
+    age = situation.drawn("engine age", "engine-age") * _unknown_precision(situation)
     sparse = situation.sizes.active < situation.sizes.total
-    if situation.hosting.kind != "service" or not sparse or situation.sizes.total < WIDE_EXPERTS_FROM_B:
+    wide = sparse and situation.sizes.total >= situation.prior("layout.wide-experts-from").value.value
+    if situation.hosting.kind != "service" or not wide:
         return age
     return age * situation.drawn("parallel layout", "layout.wide-experts")
+
+
+def _unknown_precision(situation: Situation) -> Any:
+    """Factor on energy and time for a service that may serve another number format than the published one."""
+    setup = situation.setup
+    stated = setup.precision or any("format=" in text for text in setup.techniques)
+    published = situation.model.native_precision in ("bf16", "fp16", "fp32", None)
+    if situation.hosting.kind != "service" or stated or not published:
+        return 1.0
+    return situation.drawn("precision", "precision-at-service")
 
 
 def energy_rates(
@@ -83,7 +90,7 @@ def energy_rates(
     """Accelerator energy per unit of each feature [J], by the default form; and its central case in detail."""
     form = situation.catalogue.forms["energy.default"]
     effect = form.effects.get(case.gpu.generation or "", 0.0) + form.effects.get(case.precision.effect, 0.0)
-    level = np.exp(effect) * situation.sampler.residual("energy form", form.residual_sigma)
+    level = np.exp(effect) * situation.form_error(form, "energy form")
     joules = device_energy(1.0, replica.devices, case.gpu.max_power_w, level * _unknown_engine(situation))
     ideal, coefficients = TEXT.share(shape, replica, traffic), situation.coefficients(form)
     return _matrix(ideal, coefficients, joules), _details(form, ideal, coefficients, joules)
@@ -94,7 +101,7 @@ def duration_rates(
 ) -> tuple[Array, tuple[TermDetail, ...]]:
     """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
     form = situation.catalogue.forms["duration.default"]
-    level = situation.sampler.residual("duration form", form.residual_sigma) * _unknown_engine(situation)
+    level = situation.form_error(form, "duration form") * _unknown_engine(situation)
     ideal, coefficients = TEXT.seen(shape, replica, traffic), situation.coefficients(form)
     return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, level)
 
@@ -102,7 +109,7 @@ def duration_rates(
 def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) -> tuple[Array, tuple[TermDetail, ...]]:
     """Duration per unit of each feature [s], by the two-term form; and its central case in detail."""
     form = situation.catalogue.forms["two-term"]
-    level = situation.sampler.residual("two-term form", form.residual_sigma)
+    level = situation.form_error(form, "two-term form")
     ideal: Ideal = {
         "fresh_input_tokens": {"prefill": two_term_prefill_seconds(shape, replica)},
         "output_tokens": {"decode": two_term_decode_seconds(shape, replica)},

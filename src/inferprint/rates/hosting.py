@@ -21,11 +21,8 @@ from inferprint.rates.setup import MachineSetup
 
 Kind = Literal["service", "cloud", "own", "desk"]
 
-UNSTATED_GPUS = ("a100_80gb_sxm", "h100_80gb_sxm", "h200_141gb_sxm", "b200_180gb_sxm")
-"""Accelerators that most hosted inference of the last years runs on; used where nothing is known of the host."""
-
-EDGE_WEIGHT = 0.25
-"""Weight of the oldest and the newest plausible accelerator of a service against a likely one."""
+UNSTATED = "unstated"
+"""Id of the service record that stands for a host of which nothing is known."""
 
 DESK_CLASSES = ("consumer", "apple", "workstation", "embedded")
 
@@ -80,9 +77,11 @@ def find_hosting(catalogue: Catalogue, setup: MachineSetup, model: Model, trail:
         raise InvalidInput("gpu_count", "given without a GPU", hint="Add --gpu ID, or use --node or --instance.")
     if service is not None:
         return _on_service(catalogue, service, trail)
-    candidates = tuple(_candidate(catalogue, name, 1.0) for name in UNSTATED_GPUS)
-    names = ", ".join(c.gpu.id for c in candidates)
-    trail.add("hardware", names, "", "assumed", "no service, node or GPU stated: accelerators of common hosts")
+    unstated = catalogue.services[UNSTATED]
+    candidates = tuple(_candidate(catalogue, name, 1.0) for name in unstated.likely_gpus)
+    names = ", ".join(unstated.likely_gpus)
+    reason = "no service, node or GPU stated: accelerators of common hosts"
+    trail.add("hardware", names, "", "assumed", reason, unstated.origin("likely_gpus"))
     return Hosting("service", None, candidates, None, False)
 
 
@@ -144,9 +143,8 @@ def _on_service(catalogue: Catalogue, service: Service, trail: Trail) -> Hosting
     weights = dict.fromkeys(service.likely_gpus, 1.0)
     for edge in (service.oldest_gpu, service.newest_gpu):
         if edge is not None:
-            weights.setdefault(edge, EDGE_WEIGHT)
+            weights.setdefault(edge, catalogue.priors["candidate.edge-weight"].value.value)
     candidates = tuple(_candidate(catalogue, name, weight) for name, weight in weights.items())
-    trail.add("managed_service_id", service.id, "", "given", service.name, service.origin("name"))
     trail.add(
         "hardware",
         ", ".join(c.gpu.id for c in candidates),

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from inferprint.catalogue import Catalogue, ModelMatch, Precision, resolve_model, resolve_precision
+from inferprint.catalogue import (
+    Catalogue,
+    Model,
+    ModelMatch,
+    Precision,
+    resolve_model,
+    resolve_precision,
+    resolve_service,
+)
 from inferprint.errors import DoesNotFit, InvalidInput
 from inferprint.modalities.text import TEXT
 from inferprint.physics.power import device_energy, device_seconds
@@ -76,17 +84,18 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     for technique, values in uses:
         stated = ", ".join(f"{key} = {value}" for key, value in values.items())
         trail.add(f"technique {technique.name}", stated, "", "given", f"{technique.equation} ({technique.reference})")
+    _check_text(match.model)
     trail.add(
         "model_id", match.model.id, "", "given", f"'{setup.model_id}' {match.how}", match.model.origin("developer")
     )
     sizes = model_sizes(match.model, setup.total_params_b, setup.active_params_b, trail)
-    setup = _with_service(catalogue, setup, match, trail)
+    setup = _service(catalogue, setup, match, trail)
     hosting = find_hosting(catalogue, setup, match.model, trail)
     situation = Situation(catalogue, setup, match.model, sizes, hosting, trail, sampler, set())
-    precisions = _precisions(situation, match, stated_precision(uses))
-    shape = model_shape(catalogue, match.model, sizes, precisions[0], trail, sampler)
-    candidates, cases = _cases(situation, shape, precisions)
-    draws = _mixed(situation, shape, candidates, precisions, cases)
+    precision = _precision(situation, match, stated_precision(uses))
+    shape = model_shape(catalogue, match.model, sizes, precision, trail, sampler)
+    candidates, cases = _cases(situation, shape, precision)
+    draws = _mixed(situation, shape, candidates, cases)
     record_operating_point(situation, draws)
     node = hosting.candidates[0].node if hosting.kind == "cloud" else None
     return MachineCard(
@@ -99,6 +108,7 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
         trail=trail,
         tier=_tier(situation),
         coefficients=catalogue.forms["energy.default"].status,
+        mixed=len(candidates) > 1,
         hosting=hosting.kind,
         cloud=node.cloud if node is not None else None,
         service=hosting.service.id if hosting.service is not None else None,
@@ -107,23 +117,37 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     )
 
 
-def _with_service(catalogue: Catalogue, setup: MachineSetup, match: ModelMatch, trail: Trail) -> MachineSetup:
-    """Take the service from the model's name, or from its developer, where the caller names no host at all."""
-    if setup.managed_service_id or setup.node_id or setup.gpu_id or setup.cloud_instance_id:
+def _check_text(model: Model) -> None:
+    """Refuse models that write no text."""
+    if not model.text_generation:
+        raise InvalidInput(
+            "model_id",
+            f"{model.id} is a model for {model.modality}: it writes no text",
+            hint="Only text requests are estimated so far. List models: inferprint catalog models QUERY",
+        )
+
+
+def _service(catalogue: Catalogue, setup: MachineSetup, match: ModelMatch, trail: Trail) -> MachineSetup:
+    """The service: stated, else from the model's name, else the developer's own of a model of undisclosed size."""
+    if setup.managed_service_id:
+        service = resolve_service(catalogue, setup.managed_service_id)
+        trail.add("managed_service_id", service.id, "", "given", service.name, service.origin("name"))
+        return setup
+    if setup.node_id or setup.gpu_id or setup.cloud_instance_id:
         return setup
     if match.service_hint:
-        trail.add("managed_service_id", match.service_hint, "", "assumed", f"stated by the name '{setup.model_id}'")
+        trail.add("managed_service_id", match.service_hint, "", "given", f"stated by the name '{setup.model_id}'")
         return replace(setup, managed_service_id=match.service_hint)
-    if match.model.total_params_b is None:
-        for service in catalogue.services.values():
-            if match.model.developer in service.developers:
-                trail.add("managed_service_id", service.id, "", "assumed", "the developer's own service: none stated")
-                return replace(setup, managed_service_id=service.id)
+    own = [s for s in catalogue.services.values() if match.model.developer in s.developers]
+    if match.model.total_params_b is None and own:
+        reason = "the developer's own service: none stated"
+        trail.add("managed_service_id", own[0].id, "", "assumed", reason, own[0].origin("developers"))
+        return replace(setup, managed_service_id=own[0].id)
     return setup
 
 
-def _precisions(situation: Situation, match: ModelMatch, technique: str | None) -> list[Precision]:
-    """Number formats of the weights: the stated one, else the published one, at a service perhaps fp8 too."""
+def _precision(situation: Situation, match: ModelMatch, technique: str | None) -> Precision:
+    """Number format of the weights: the stated one, else the published one."""
     catalogue, trail = situation.catalogue, situation.trail
     if technique and situation.setup.precision:
         raise InvalidInput("precision", "given beside the technique 'quantisation'", hint="Give one of them.")
@@ -131,67 +155,50 @@ def _precisions(situation: Situation, match: ModelMatch, technique: str | None) 
     if stated:
         precision = resolve_precision(catalogue, stated)
         trail.add("precision", precision.id, "", "given", "stated", precision.origin("bytes_per_param"))
-        return [precision]
+        return precision
     native = situation.model.native_precision
     precision = resolve_precision(catalogue, native or "bf16")
     how: How = "catalogue" if native else "assumed"
     reason = "the format in which the model was published" if native else "the published format is unknown"
     trail.add("precision", precision.id, "", how, reason, precision.origin("bytes_per_param"))
-    if situation.hosting.kind != "service" or precision.arithmetic not in ("fp16", "fp32") or "fp4" in precision.id:
-        return [precision]
-    trail.add("precision at the service", f"{precision.id} or fp8", "", "assumed", "hosts rarely say; equally likely")
-    return [precision, resolve_precision(catalogue, "fp8")]
+    return precision
 
 
-def _cases(
-    situation: Situation, shape: ModelShape, precisions: list[Precision]
-) -> tuple[list[Candidate], list[MachineDraws]]:
-    """Rates of every candidate with every format, and the candidates that hold the model in all of them."""
+def _cases(situation: Situation, shape: ModelShape, precision: Precision) -> tuple[list[Candidate], list[MachineDraws]]:
+    """The candidates that hold the model, and the rates of each."""
     kept: list[Candidate] = []
     cases: list[MachineDraws] = []
     refused: DoesNotFit | None = None
     for candidate in usable_candidates(situation.hosting, situation.trail):
         try:
-            rates = [
-                _rates(situation, Case(candidate, p), replace(shape, bytes_per_param=p.bytes_per_param))
-                for p in precisions
-            ]
+            cases.append(_rates(situation, Case(candidate, precision), shape))
+            kept.append(candidate)
         except DoesNotFit as error:
             refused = error
             situation.warn(f"left out: {candidate.gpu.name} cannot hold the model")
-            continue
-        kept.append(candidate)
-        cases += rates
     if refused is not None and not kept:
         raise refused
     return kept, cases
 
 
 def _mixed(
-    situation: Situation,
-    shape: ModelShape,
-    candidates: list[Candidate],
-    precisions: list[Precision],
-    cases: list[MachineDraws],
+    situation: Situation, shape: ModelShape, candidates: list[Candidate], cases: list[MachineDraws]
 ) -> MachineDraws:
-    """One card of several cases: central is the median accelerator, drawn by weight."""
+    """One card of several accelerators, drawn by weight; the one of median energy stands for them in the trail."""
     weights = np.array([c.weight for c in candidates])
     reference = features_of(*situation.usual_lengths, shape)
-    middle = weighted_median(
-        np.array([float(cases[i * len(precisions)].energy[0] @ reference) for i in range(len(candidates))]), weights
-    )
-    _record_hardware(situation, candidates[middle], cases[0].details)
+    middle = weighted_median(np.array([float(case.energy[0] @ reference) for case in cases]), weights)
+    _record_hardware(situation, candidates[middle], cases[middle].details)
     if len(candidates) > 1:
         situation.trail.add(
             "central hardware",
             candidates[middle].gpu.id,
             "",
             "derived",
-            "the likely accelerator of median energy for a usual request gives the value, all of them the interval",
+            "the likely accelerator of median energy for a usual request; the value is the median over all of them",
         )
-    hardware = situation.sampler.choice(f"hardware:{situation.host_name}", weights, middle)
-    precision = situation.sampler.choice(f"precision:{situation.host_name}", np.ones(len(precisions)), 0)
-    return MachineDraws.picked(cases, hardware * len(precisions) + precision)
+    index = situation.sampler.choice(f"hardware:{situation.host_name}", weights, middle)
+    return MachineDraws.picked(cases, index)
 
 
 def _record_hardware(situation: Situation, candidate: Candidate, details: Iterable[TermDetail]) -> None:
@@ -208,7 +215,7 @@ def _record_hardware(situation: Situation, candidate: Candidate, details: Iterab
         value = getattr(node, name)
         if value is not None and node is not None:
             trail.add(f"{node.id} {name}", value, unit, "catalogue", f"{name} of {node.id}", node.origin(name))
-    if node is None:
+    if node is None and gpu.power_boundary != "system":
         trail.warnings.append(f"no host is known for {gpu.name}: energy and manufacture of a host are left out")
     used = {detail.form for detail in details}
     for form in (f for f in situation.catalogue.forms.values() if f.id in used):

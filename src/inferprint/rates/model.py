@@ -44,7 +44,7 @@ def model_sizes(model: Model, total_b: float | None, active_b: float | None, tra
         if size is not None and not 0 < size <= MAX_PARAMS_B:
             raise InvalidInput(name, f"{size:g} is not a size", hint=f"Billions of parameters, 0 to {MAX_PARAMS_B:g}.")
     total = total_b or model.total_params_b
-    active = active_b or (model.active_params_b if total_b is None else None) or total
+    active = active_b or _scaled_active(model, total_b) or total
     if total is None or active is None:
         raise Undisclosed(
             f"the size of '{model.id}' is not disclosed",
@@ -61,9 +61,18 @@ def model_sizes(model: Model, total_b: float | None, active_b: float | None, tra
             trail.add(name, size, "1e9 parameters", "given", "stated by the caller")
         elif published is not None and total_b is None:
             trail.add(name, size, "1e9 parameters", "catalogue", f"published size of {model.id}", model.origin(name))
+        elif size < total:
+            trail.add(name, size, "1e9 parameters", "assumed", f"no active size given: the share of {model.id}")
         else:
             trail.add(name, size, "1e9 parameters", "assumed", "no active size given: every parameter is used")
     return Sizes(total, active)
+
+
+def _scaled_active(model: Model, total_b: float | None) -> float | None:
+    """The published active size; with another total, the published share of it."""
+    if model.active_params_b is None or total_b is None or not model.total_params_b:
+        return model.active_params_b if total_b is None else None
+    return total_b * model.active_params_b / model.total_params_b
 
 
 class _Facts:
@@ -103,7 +112,7 @@ def model_shape(
     moe_layers = _moe_layers(model, layers, expert_share)
     full_layers, windowed_layers = _attention_layers(model, layers, state_space)
     width = _attention_width(model, hidden)
-    kv = facts.get("kv_elements_per_token", model.kv_elements_per_token, "values")
+    kv, windowed_kv = _cache_elements(model, facts, layers, full_layers, windowed_layers)
     return ModelShape(
         total_params=sizes.total * BILLION,
         active_params=sizes.active * BILLION,
@@ -116,7 +125,7 @@ def model_shape(
         attention_width=width * full_layers,
         windowed_attention_width=width * windowed_layers,
         kv_bytes_per_token=kv * KV_BYTES,
-        windowed_kv_bytes_per_token=(model.windowed_kv_elements_per_token or 0.0) * KV_BYTES,
+        windowed_kv_bytes_per_token=windowed_kv * KV_BYTES,
         window_tokens=_window(catalogue, model, trail, sampler),
     )
 
@@ -156,6 +165,24 @@ def _attention_layers(model: Model, layers: Any, state_space: Any) -> tuple[Any,
     if model.full_attention_layers is not None:
         return float(model.full_attention_layers), windowed
     return np.maximum(layers - state_space - windowed, 0.0), windowed
+
+
+def _cache_elements(model: Model, facts: _Facts, layers: Any, full: Any, windowed: Any) -> tuple[Any, Any]:
+    """Cached keys and values per token of all full, and of all windowed, attention layers.
+
+    The prediction is that of a model with attention in every layer: each layer has its share of it.
+    """
+    kv, windowed_kv = model.kv_elements_per_token, model.windowed_kv_elements_per_token
+    if np.ndim(full) == 0 and full == 0:
+        kv = 0.0
+    if windowed == 0:
+        windowed_kv = 0.0
+    if windowed_kv is None and model.kv_heads and model.head_size:
+        windowed_kv = 2.0 * windowed * model.kv_heads * model.head_size
+    if kv is not None and windowed_kv is not None:
+        return facts.get("kv_elements_per_token", kv, "values"), windowed_kv
+    per_layer = facts.get("kv_elements_per_token", None, "values") / layers
+    return (per_layer * full if kv is None else kv), (per_layer * windowed if windowed_kv is None else windowed_kv)
 
 
 def _attention_width(model: Model, hidden: Any) -> Any:

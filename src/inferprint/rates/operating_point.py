@@ -13,7 +13,7 @@ from inferprint.modalities.text import TEXT
 from inferprint.physics import serving
 from inferprint.physics.terms import ModelShape, Traffic
 from inferprint.provenance.trace import How
-from inferprint.quantities import Range
+from inferprint.quantities import Z95, Range
 from inferprint.rates.card import MachineDraws
 from inferprint.rates.draws import SIZE, Array, bounds, central
 from inferprint.rates.forms import duration_rates, replica_of
@@ -21,6 +21,7 @@ from inferprint.rates.hosting import does_not_fit
 from inferprint.rates.situation import FEATURE_NAMES, Case, Situation, central_shape, features_of
 from inferprint.units import BYTES_PER_GB
 
+PRIOR_WIDENING = 2.0
 MAX_BATCH = 65536
 """Requests per step above this are taken for a mistake."""
 
@@ -137,7 +138,8 @@ def _solved_batch(
     """The batch behind a measured time: central by the form itself, drawn from all that explain the time.
 
     Latency is nearly flat at small batches, so a time says little there: the draws weigh every batch from 1 to what
-    fits, equally likely in logs before, by how well the form with its residual gives the time.
+    fits by how well the form with its residual gives the time, and, weakly, by the host's prior. Where no batch gives
+    the time, the central one is their median.
 
     Parameters
     ----------
@@ -157,14 +159,23 @@ def _solved_batch(
         return seen
 
     form = situation.catalogue.forms["duration.default"]
-    residual = situation.sampler.residual("duration form", form.residual_sigma)
+    residual = situation.form_error(form, "duration form")
     misfit = np.log(seconds / times(situation, shape, devices) * residual)
-    weights = np.exp(-((misfit / form.residual_sigma) ** 2) / 2)
+    weights = np.exp(-(((misfit / form.residual_sigma) ** 2 + _prior_distance(situation, batches) ** 2) / 2))
     drawn = situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
     expected = times(situation.central(), central_shape(shape), central(devices))
-    drawn[0] = np.interp(seconds, expected, batches)
+    solvable = expected[0] <= seconds <= expected[-1]
+    drawn[0] = np.interp(seconds, expected, batches) if solvable else np.median(drawn[1:])
     _warn_of_limits(situation, case, seconds, expected)
     return drawn
+
+
+def _prior_distance(situation: Situation, batches: Array) -> Array:
+    """How far batches lie from the host's prior, taken twice as wide as it is: a measurement knows better."""
+    value, low, high = batch_prior(situation).value
+    logs = np.log(batches / value)
+    widths: Array = np.where(logs < 0, float(np.log(value / low)), float(np.log(high / value)))
+    return logs * Z95 / (PRIOR_WIDENING * widths)
 
 
 def _warn_of_limits(situation: Situation, case: Case, seconds: float, expected: Array) -> None:
@@ -172,12 +183,12 @@ def _warn_of_limits(situation: Situation, case: Case, seconds: float, expected: 
     if seconds < expected[0]:
         situation.warn(
             f"the measured {seconds:.3g} s is less than one request alone takes on {case.gpu.name} "
-            f"({expected[0]:.3g} s): speculative decoding, more devices or fewer bits are likely; a batch of 1 is used"
+            f"({expected[0]:.3g} s): speculative decoding, more devices or fewer bits are likely"
         )
     if seconds > expected[-1]:
         situation.warn(
             f"the measured {seconds:.3g} s is more than the largest batch that fits takes on {case.gpu.name} "
-            f"({expected[-1]:.3g} s): queueing, network or an older engine are likely; that batch is used"
+            f"({expected[-1]:.3g} s): queueing, network or an older engine are likely"
         )
 
 

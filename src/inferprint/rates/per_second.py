@@ -36,8 +36,8 @@ def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Arra
     gpu, sampler = case.gpu, situation.sampler
     host = _host(situation, case, devices)
     active, life = _active_share(situation), _life_seconds(situation, case.node)
-    device_kg = sampler.spread(f"accelerator manufacture:{gpu.id}", manufacture(situation, gpu, "embodied_kgco2e"))
-    device_l = sampler.spread(f"accelerator water:{gpu.id}", manufacture(situation, gpu, "embodied_water_l"))
+    device_kg = sampler.spread("accelerator manufacture:method", manufacture(situation, gpu, "embodied_kgco2e"))
+    device_l = sampler.spread("water of manufacture:model", manufacture(situation, gpu, "embodied_water_l"))
     idle_w = idle_energy(1.0, devices, _idle_power(situation, gpu), host.share, host.idle_w, active)
     return {
         "host_w": full(host_energy(1.0, host.share, host.active_w)),
@@ -52,16 +52,16 @@ def _host(situation: Situation, case: Case, devices: Any) -> _Host:
     node = case.node
     if node is None or case.gpu.power_boundary == "system":
         return _Host(0.0, 0.0, 0.0, 0.0, 0.0)
-    power = situation.drawn(f"host power:{node.id}", "host-power.spread")
+    power = situation.drawn("host power:model", "host-power.spread")
     kg = _host_value(situation, case, node, "host_embodied_kgco2e")
     if kg.low == kg.high:
         kg = situation.prior("host-embodied.spread").value.scaled(kg.value)
-    water = situation.drawn(f"host water:{node.id}", "embodied-water.spread")
+    water = situation.drawn("water of manufacture:model", "embodied-water.spread")
     return _Host(
         host_share(devices, float(node.gpu_count)),
         _host_value(situation, case, node, "host_active_power_w").value * power,
         _host_value(situation, case, node, "host_idle_power_w").value * power,
-        situation.sampler.spread(f"host manufacture:{node.id}", kg),
+        situation.sampler.spread("host manufacture:model", kg),
         _host_value(situation, case, node, "host_embodied_water_l").value * water,
     )
 

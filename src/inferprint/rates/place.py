@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from inferprint.catalogue import (
     resolve_region,
     resolve_service,
 )
-from inferprint.errors import InvalidInput
+from inferprint.errors import InvalidInput, UnknownName
 from inferprint.provenance.source import Provenance
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import Range
@@ -78,8 +79,7 @@ def resolve_place(catalogue: Catalogue, setup: PlaceSetup) -> PlaceCard:
     trail, sampler = Trail(), Sampler()
     service = resolve_service(catalogue, setup.managed_service_id) if setup.managed_service_id else None
     region = _region(catalogue, setup, service) if setup.cloud_region else None
-    if region is not None:
-        _check_region(catalogue, setup, region)
+    _check_place(catalogue, setup, region, service)
     place = _Place(catalogue, setup, trail, sampler, service, region)
     pue_key, pue = _pue(place)
     wue_key, wue = _wue(place)
@@ -98,20 +98,43 @@ def resolve_place(catalogue: Catalogue, setup: PlaceSetup) -> PlaceCard:
 
 def _region(catalogue: Catalogue, setup: PlaceSetup, service: Service | None) -> Region:
     """The stated region; a service that runs on one cloud says whose it is."""
-    only = service.clouds[0] if service is not None and len(service.clouds) == 1 else None
-    known = any(region.cloud == only for region in catalogue.regions.values())
-    return resolve_region(catalogue, setup.cloud_region or "", setup.cloud_id or (only if known else None))
+    cloud = setup.cloud_id or (_only_cloud(catalogue, service) if ":" not in (setup.cloud_region or "") else None)
+    return resolve_region(catalogue, setup.cloud_region or "", cloud)
 
 
-def _check_region(catalogue: Catalogue, setup: PlaceSetup, region: Region) -> None:
-    """A region contradicts neither the stated cloud nor the stated country."""
-    if setup.cloud_id and setup.cloud_id.lower() != region.cloud:
+def _check_place(catalogue: Catalogue, setup: PlaceSetup, region: Region | None, service: Service | None) -> None:
+    """What is said about the place agrees with itself: cloud, region, country, zone, and a service of one cloud."""
+    regions, nodes = catalogue.regions.values(), catalogue.nodes.values()
+    clouds = sorted({known.cloud for known in regions} | {known.cloud for known in nodes})
+    cloud = setup.cloud_id.lower() if setup.cloud_id else None
+    if cloud is not None and cloud not in clouds:
+        near = difflib.get_close_matches(cloud, clouds, n=3, cutoff=0.4)
+        raise UnknownName("cloud", setup.cloud_id or "", near or clouds, "inferprint catalog regions")
+    only = _only_cloud(catalogue, service)
+    if region is not None and only is not None and region.cloud != only:
+        raise InvalidInput("cloud_region", f"{region.id} is not a region of {only}, on which {_called(service)} runs")
+    if region is not None and cloud not in (None, region.cloud):
         raise InvalidInput("cloud_region", f"{region.id} is not a region of {setup.cloud_id}", hint="Give one of them.")
-    if setup.country:
-        stated = resolve_grid(catalogue, setup.country)
-        if region.country not in (stated.country, stated.id):
-            message = f"{stated.name} contradicts {region.id}, which is in {region.country}"
-            raise InvalidInput("country", message, hint="Give one of them.")
+    stated = resolve_grid(catalogue, setup.country) if setup.country else None
+    zone = resolve_grid(catalogue, setup.grid_zone) if setup.grid_zone else None
+    if stated is not None and region is not None and region.country not in (stated.country, stated.id):
+        message = f"{stated.name} contradicts {region.id}, which is in {region.country}"
+        raise InvalidInput("country", message, hint="Give one of them.")
+    if stated is not None and zone is not None and zone.country not in (None, stated.country, stated.id):
+        raise InvalidInput("country", f"{stated.name} contradicts the grid zone {zone.id}", hint="Give one of them.")
+
+
+def _called(service: Service | None) -> str:
+    """How messages call a service."""
+    return service.name if service is not None else "the service"
+
+
+def _only_cloud(catalogue: Catalogue, service: Service | None) -> str | None:
+    """The cloud of a service that runs on one alone; None where there are several, or it is not known as a cloud."""
+    if service is None or len(service.clouds) != 1:
+        return None
+    known = any(region.cloud == service.clouds[0] for region in catalogue.regions.values())
+    return service.clouds[0] if known else None
 
 
 def _fleet(place: _Place) -> list[Any]:
@@ -193,13 +216,15 @@ def _grid(place: _Place) -> tuple[Grid, Range]:
     if place.region is not None:
         grid = catalogue.grids[place.region.grid_zone]
         reason = f"{place.region.id} is in {place.region.location}: {grid.name}"
+        reason += ", stated by the model's name" if setup.from_name else ""
         place.note("grid_zone", grid.id, "", "catalogue", reason, place.region.origin("grid_zone"))
         return grid, exact
     if setup.country:
         grid = resolve_grid(catalogue, setup.country)
-        place.note("grid_zone", grid.id, "", "given", grid.name, grid.origin("name"))
-        return grid, exact
-    if place.service is not None and place.service.country:
+        reason = f"{grid.name}, stated by the model's name" if setup.from_name else grid.name
+        place.note("grid_zone", grid.id, "", "given", reason, grid.origin("name"))
+        return grid, place.prior("grid.country-spread").value if setup.from_name else exact
+    if place.service is not None and (place.service.country or place.service.regions):
         return _assumed_grid(place, place.service)
     grid = catalogue.grids["WORLD"]
     place.note("grid_zone", grid.id, "", "assumed", "no place stated: world average", grid.origin("gco2e_per_kwh"))
@@ -207,14 +232,19 @@ def _grid(place: _Place) -> tuple[Grid, Range]:
 
 
 def _assumed_grid(place: _Place, service: Service) -> tuple[Grid, Range]:
-    """The country of a service, with the spread over the regions that it is likely to use."""
-    grid = resolve_grid(place.catalogue, service.country or "")
+    """The zone of a service: its country, or the middle of its likely regions; with the spread over where it may be."""
+    catalogue = place.catalogue
+    regions = [catalogue.grids[catalogue.regions[name].grid_zone] for name in service.regions]
+    found = sorted((grid for grid in regions if grid.gco2e_per_kwh), key=lambda grid: grid.gco2e_per_kwh or 0.0)
+    grid = resolve_grid(catalogue, service.country) if service.country else found[(len(found) - 1) // 2]
     centre = grid.gco2e_per_kwh or 1.0
-    regions = [place.catalogue.regions[name] for name in service.regions]
-    found = [place.catalogue.grids[region.grid_zone].gco2e_per_kwh or centre for region in regions]
-    bounds = Range(1.0, min([*found, centre]) / centre, max([*found, centre]) / centre)
-    reason = f"no place stated: country of {service.name}, range over its likely regions"
-    place.note("grid_zone", grid.id, "", "assumed", reason, service.origin("country"))
+    known = [zone.gco2e_per_kwh or centre for zone in found]
+    bounds = Range(1.0, min([*known, centre]) / centre, max([*known, centre]) / centre)
+    if bounds.low == bounds.high:
+        bounds = place.prior("grid.country-spread").value
+    what = f"country of {service.name}" if service.country else f"middle of the likely regions of {service.name}"
+    reason = f"no place stated: {what}, with the spread over where it may run"
+    place.note("grid_zone", grid.id, "", "assumed", reason, service.origin("country" if service.country else "regions"))
     return grid, bounds
 
 
@@ -299,7 +329,7 @@ def _grid_water(place: _Place, grid: Grid) -> Any:
     how: How = "catalogue" if zone.id == grid.id else "assumed"
     reason = f"generation mix of {zone.name}" if zone.id == grid.id else f"none for {grid.id}: mix of {zone.name}"
     place.note("grid_water_l_per_kwh", value, "L/kWh", how, reason, zone.origin("water_l_per_kwh"))
-    return place.sampler.spread(f"grid water:{zone.id}", value)
+    return place.sampler.spread("grid water:factors", value)
 
 
 def _water_excluding_hydro(place: _Place, grid: Grid) -> Any:
@@ -313,5 +343,5 @@ def _water_excluding_hydro(place: _Place, grid: Grid) -> Any:
     return (
         place.prior("grid-water.spread").value.scaled(value).value
         if value == 0
-        else place.sampler.spread(f"grid water:{zone.id}", place.prior("grid-water.spread").value.scaled(value))
+        else place.sampler.spread("grid water:factors", place.prior("grid-water.spread").value.scaled(value))
     )

@@ -45,7 +45,8 @@ class MachineSetup:
 class PlaceSetup:
     """What decides a place card. None means that the caller did not say.
 
-    `hosting` is "service", "cloud", "own" or "desk": who runs the building.
+    `hosting` is "service", "cloud", "own" or "desk": who runs the building. `from_name` is True where region or country
+    are those of the model's name, whose cross-region profile may go elsewhere in them.
     """
 
     managed_service_id: str | None = None
@@ -54,6 +55,7 @@ class PlaceSetup:
     country: str | None = None
     grid_zone: str | None = None
     hosting: str = "service"
+    from_name: bool = False
     pue: float | None = None
     wue_l_per_kwh: float | None = None
     grid_gco2e_per_kwh: float | None = None

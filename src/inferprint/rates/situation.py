@@ -79,6 +79,11 @@ class Situation:
         if text not in self.trail.warnings:
             self.trail.warnings.append(text)
 
+    def form_error(self, form: Form, name: str) -> Any:
+        """Residual of a form: half of its variance is shared by all models, half is this model's own."""
+        sigma = form.residual_sigma / np.sqrt(2.0)
+        return self.sampler.residual(f"{name}:all", sigma) * self.sampler.residual(f"{name}:{self.model.id}", sigma)
+
     def coefficients(self, form: Form) -> dict[str, Any]:
         """Draws of a form's coefficients; those of the prompt share one error."""
         return {
