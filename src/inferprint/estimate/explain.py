@@ -113,7 +113,7 @@ def _steps(result: Result, terms: tuple[Step, ...]) -> tuple[Step, ...]:
         _step(
             "accelerator energy",
             "device_energy",
-            median if result.machine.mixed else "",
+            how,
             accelerator * JOULES_PER_WH,
             "J",
         ),
