@@ -105,6 +105,9 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
     return summary
 
 
+UNREADABLE = "(unreadable)"
+"""Day of a record whose utc_datetime is no ISO date."""
+
 COMPARED = ("model_id", *TOKEN_FIELDS)
 """What two records of one request_id should agree in."""
 
@@ -308,17 +311,17 @@ def _labels(dimension: str, text: dict[str, list[str]]) -> list[str]:
     if dimension == ALL:
         return [ALL] * len(text["file"])
     if dimension == "day":
-        days = {moment: _day(moment) for moment in {moment[:10] for moment in text["utc_datetime"]}}
+        days = {moment: day_of(moment) for moment in {moment[:10] for moment in text["utc_datetime"]}}
         return [days[moment[:10]] for moment in text["utc_datetime"]]
     return [label or NONE for label in text[dimension]]
 
 
-def _day(moment: str) -> str:
+def day_of(moment: str) -> str:
     """The day of a moment, as far as it can be read."""
     try:
         return date.fromisoformat(moment).isoformat()
     except ValueError:
-        return f"{NONE}" if not moment else "(unreadable)"
+        return UNREADABLE if moment else NONE
 
 
 def _service(pair: Pair | None) -> str:

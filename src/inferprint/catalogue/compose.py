@@ -202,6 +202,8 @@ def compose(folder: Path) -> Content:
 def overlaid(base: Content, folder: Path) -> Content:
     """A base with a user's folder on top: new ids are added, existing ids replaced."""
     content, extra, places = read_folder(folder, strict=True)
+    if not places and not extra:
+        raise fail(str(folder), "holds no records", f"Put TOML files into folders: {', '.join([*KIND_OF, 'names'])}")
     return merged(base, content, extra, {key: f"{folder}/{place}" for key, place in places.items()})
 
 

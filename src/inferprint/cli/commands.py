@@ -173,5 +173,7 @@ def _mapping(pairs: Iterable[str]) -> dict[str, str]:
         field, equals, column = pair.partition("=")
         if not (field and equals and column):
             raise FileProblem(f"--column '{pair}' is not FIELD=COLUMN", hint="For example input_tokens=ContextTokens.")
+        if field in mapping:
+            raise FileProblem(f"--column names {field} twice", hint="Keep one of the columns.")
         mapping[field] = column
     return mapping

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+SECONDS_BETWEEN_LINES = 5.0
+
 Report = Callable[[int, int | None], None]
+
+
+class _Lines:
+    """Progress where there is no terminal: a line from time to time."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            print(f"{done:,} rows" + (f" of {total:,}" if total is not None else ""), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress() -> Iterator[Report]:
     """A function that takes rows done and rows in all; draws a bar where standard error is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield _Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -118,7 +118,11 @@ def explain_text(explanation: Explanation) -> str:
     sections = [estimate_text(result), "", "INPUTS: value [95 %], how, why, source (date, quality)"]
     sections += [_entry_line(entry) for entry in explanation.inputs]
     sections += ["", "WORK: what was asked, as counts", *_step_lines(explanation.features)]
-    sections += ["", "TERMS: ideal seconds (or count) x coefficient x level x count", *_step_lines(explanation.terms)]
+    sections += [
+        "",
+        "TERMS: ideal seconds (or count) x coefficient x level x count",
+        *_step_lines(explanation.terms),
+    ]
     sections += ["", "STEPS: from the accelerators to the impacts, central values", *_step_lines(explanation.steps)]
     sections += ["", "UNCERTAINTY: share of the spread of usage_emissions_gco2e"]
     sections += [f"  {name}: {share:.1%}" for name, share in result.uncertainty.items()] or ["  none"]

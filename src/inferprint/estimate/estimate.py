@@ -57,7 +57,11 @@ class Estimator:
         hangs on the work and makes a setup of its own.
         """
         setup = setup_of(request)
-        pair = self._pairs.get(setup) if request.request_duration_ms is None else None
+        try:
+            pair = self._pairs.get(setup) if request.request_duration_ms is None else None
+        except TypeError:  # a field that is no key is no name or number either
+            validated(request)
+            raise
         if pair is not None:
             check_tokens(request)
             return pair
@@ -113,7 +117,7 @@ def machine_setup(request: Request) -> MachineSetup:
     return MachineSetup(
         model_id=request.model_id,
         managed_service_id=request.managed_service_id,
-        cloud_id=request.cloud_id if request.cloud_instance_id else None,
+        cloud_id=request.cloud_id,
         cloud_instance_id=request.cloud_instance_id,
         node_id=request.node_id,
         gpu_id=request.gpu_id,

@@ -99,6 +99,18 @@ class Request:
 
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 TIME_FIELDS = ("time_per_output_token_ms", "request_duration_ms")
+NAME_FIELDS = (
+    "model_id",
+    "managed_service_id",
+    "cloud_id",
+    "cloud_instance_id",
+    "cloud_region",
+    "node_id",
+    "gpu_id",
+    "country",
+    "grid_zone",
+    "precision",
+)
 COUNT_FIELDS = ("gpu_count", "replica_gpu_count")
 NUMBER_FIELDS = (
     "batch_size",
@@ -135,9 +147,10 @@ def validated(request: Request) -> Request:
     for name in NUMBER_FIELDS:
         if getattr(request, name) is not None:
             number(name, getattr(request, name))
-    model: Any = request.model_id
-    if not isinstance(model, str) or not model:
-        raise InvalidInput("model_id", f"{request.model_id!r} is not a name")
+    for name in NAME_FIELDS:
+        value = getattr(request, name)
+        if value is not None and (not isinstance(value, str) or not value.strip()):
+            raise InvalidInput(name, f"{value!r} is not a name")
     if request.method not in METHODS:
         raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")
     _check_times(request)
@@ -197,8 +210,14 @@ def number(name: str, value: Any) -> float:
         raise InvalidInput(name, "is missing")
     plain = type(value) is int or type(value) is float
     # Slower, and rarer: NumPy's numbers and others that are registered as real.
-    if (not plain and (isinstance(value, bool) or not isinstance(value, Real))) or not math.isfinite(value):
+    if not plain and (isinstance(value, bool) or not isinstance(value, Real)):
         raise InvalidInput(name, f"{value!r} is not a number")
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise InvalidInput(name, f"{value!r:.40} is not a number of anything")
     return float(value)
 
 

@@ -70,6 +70,7 @@ def find_hosting(catalogue: Catalogue, setup: MachineSetup, model: Model, trail:
     node = _stated_node(catalogue, setup)
     service = resolve_service(catalogue, setup.managed_service_id) if setup.managed_service_id else None
     if node is not None:
+        _check_cloud(catalogue, setup, node, service)
         return _on_node(catalogue, setup, node, service, trail)
     if setup.gpu_id:
         return _on_gpu(catalogue, setup, service, trail)
@@ -96,6 +97,16 @@ def _stated_node(catalogue: Catalogue, setup: MachineSetup) -> Node | None:
     return resolve_node(catalogue, setup.node_id) if setup.node_id else None
 
 
+def _check_cloud(catalogue: Catalogue, setup: MachineSetup, node: Node, service: Service | None) -> None:
+    """A cloud's instance agrees with the stated cloud, and with a service that runs on one cloud alone."""
+    if node.cloud in ("generic", "local") or node.cloud not in {known.cloud for known in catalogue.nodes.values()}:
+        return
+    if setup.cloud_id and setup.cloud_id.lower() != node.cloud:
+        raise InvalidInput("cloud_id", f"{setup.cloud_id} contradicts {node.id}", hint="Give one of them.")
+    if service is not None and len(service.clouds) == 1 and service.clouds[0] != node.cloud:
+        raise InvalidInput("managed_service_id", f"{service.name} runs on {service.clouds[0]}, not on {node.id}")
+
+
 def _on_node(catalogue: Catalogue, setup: MachineSetup, node: Node, service: Service | None, trail: Trail) -> Hosting:
     """A machine or instance of the catalogue."""
     if node.gpu is None or node.gpu_count < 1:
@@ -107,7 +118,8 @@ def _on_node(catalogue: Catalogue, setup: MachineSetup, node: Node, service: Ser
     gpu = catalogue.gpus[node.gpu]
     pool = setup.gpu_count or node.gpu_count
     trail.add("node_id", node.id, "", "given", f"{node.gpu_count} x {gpu.name}", node.origin("gpu_count"))
-    kind: Kind = "cloud" if node.cloud not in ("generic", "local") else "desk" if node.cloud == "local" else "own"
+    own: Kind = "cloud" if node.cloud not in ("generic", "local") else "desk" if node.cloud == "local" else "own"
+    kind: Kind = "service" if service is not None else own
     return Hosting(kind, service, (Candidate(gpu, node, 1.0),), pool, True)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from inferprint.catalogue import (
     Catalogue,
+    Gpu,
     Model,
     ModelMatch,
     Precision,
@@ -91,8 +92,8 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     sizes = model_sizes(match.model, setup.total_params_b, setup.active_params_b, trail)
     setup = _service(catalogue, setup, match, trail)
     hosting = find_hosting(catalogue, setup, match.model, trail)
-    situation = Situation(catalogue, setup, match.model, sizes, hosting, trail, sampler, set())
-    precision = _precision(situation, match, stated_precision(uses))
+    situation = Situation(catalogue, setup, match.model, sizes, hosting, trail, sampler)
+    precision = situation.used_precision = _precision(situation, match, stated_precision(uses))
     shape = model_shape(catalogue, match.model, sizes, precision, trail, sampler)
     candidates, cases = _cases(situation, shape, precision)
     draws = _mixed(situation, shape, candidates, cases)
@@ -131,6 +132,8 @@ def _service(catalogue: Catalogue, setup: MachineSetup, match: ModelMatch, trail
     """The service: stated, else from the model's name, else the developer's own of a model of undisclosed size."""
     if setup.managed_service_id:
         service = resolve_service(catalogue, setup.managed_service_id)
+        if match.service_hint not in (None, service.id):
+            trail.warnings.append(f"the name '{setup.model_id}' is one of {match.service_hint}; {service.id} is used")
         trail.add("managed_service_id", service.id, "", "given", service.name, service.origin("name"))
         return setup
     if setup.node_id or setup.gpu_id or setup.cloud_instance_id:
@@ -217,10 +220,20 @@ def _record_hardware(situation: Situation, candidate: Candidate, details: Iterab
             trail.add(f"{node.id} {name}", value, unit, "catalogue", f"{name} of {node.id}", node.origin(name))
     if node is None and gpu.power_boundary != "system":
         trail.warnings.append(f"no host is known for {gpu.name}: energy and manufacture of a host are left out")
-    used = {detail.form for detail in details}
-    for form in (f for f in situation.catalogue.forms.values() if f.id in used):
+    _record_forms(situation, gpu, {detail.form for detail in details})
+
+
+def _record_forms(situation: Situation, gpu: Gpu, used: set[str]) -> None:
+    """Write down the coefficients and effects of the forms in use."""
+    for form in (form for form in situation.catalogue.forms.values() if form.id in used):
+        for name in (gpu.generation or "", situation.precision.effect):
+            if name in form.effects:
+                origin, effect = form.origin("effects"), form.effects[name]
+                reason = f"{form.status} effect in logs"
+                situation.trail.add(f"{form.id} effect of {name}", effect, "", "catalogue", reason, origin)
         for term, value in form.terms.items():
-            trail.add(f"{form.id} {term}", value, "", "catalogue", f"{form.status} coefficient", form.origin("terms"))
+            origin, reason = form.origin("terms"), f"{form.status} coefficient"
+            situation.trail.add(f"{form.id} {term}", value, "", "catalogue", reason, origin)
 
 
 def weighted_median(values: Array, weights: Array) -> int:

@@ -56,6 +56,8 @@ def batch_prior(situation: Situation) -> Prior:
     hosting = situation.hosting
     if hosting.service is not None:
         kind: str = hosting.service.serving_class
+        if kind.startswith("open") and situation.model.total_params_b is None:
+            kind = "closed"
         if kind == "closed":
             small = situation.sizes.total < situation.prior("small-model-params").value.value
             kind = "closed-small" if small else "closed-large"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,8 @@ class Situation:
     hosting: Hosting
     trail: Trail
     sampler: Sampler
-    noted: set[str]
+    noted: set[str] = field(default_factory=set)
+    used_precision: Precision | None = None
 
     def prior(self, name: str) -> Prior:
         """An assumption of the catalogue."""
@@ -94,6 +95,12 @@ class Situation:
     def central(self) -> Situation:
         """The same without spread, and with a trail of its own."""
         return replace(self, trail=Trail(), sampler=Sampler(central_only=True), noted=set())
+
+    @property
+    def precision(self) -> Precision:
+        """Number format of the weights, once it is known."""
+        assert self.used_precision is not None
+        return self.used_precision
 
     @property
     def host_name(self) -> str:
