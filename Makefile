@@ -18,7 +18,7 @@ help: ## list the targets
 
 demo: run-env ## estimate one request, then run a small usage log into out/demo
 	.venv/bin/inferprint estimate llama-3.1-70b --input-tokens 1000 --output-tokens 300
-	.venv/bin/inferprint run examples/usage.csv --out out/demo
+	.venv/bin/inferprint run examples/usage.csv --out out/demo --overwrite
 
 test: format lint types contracts drift unit ## every check, in this order
 

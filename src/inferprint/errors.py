@@ -35,6 +35,15 @@ class InferprintError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
 
+    def to_dict(self) -> dict[str, str]:
+        """The error as plain data: its type, what is wrong, what to do, and the field where one is at fault."""
+        return {
+            "type": type(self).__name__,
+            "message": self.message,
+            "hint": self.hint,
+            "field": getattr(self, "field", ""),
+        }
+
 
 class UnknownName(InferprintError):
     """A name that no catalogue holds; it is never replaced by a similar one.

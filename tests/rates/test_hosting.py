@@ -20,8 +20,8 @@ UNKNOWN = [
     ("node", {"cloud_id": "aws", "cloud_instance_id": "p5.49xlarge"}, "aws:p5.48xlarge", "inferprint catalog nodes"),
     ("service", {"managed_service_id": "opneai"}, "openai", "inferprint catalog services"),
     ("region", {"cloud_id": "aws", "cloud_region": "us-east-9"}, "aws:us-east-1", "inferprint catalog regions"),
-    ("grid zone", {"country": "Frence"}, "FR", "inferprint catalog grids"),
-    ("grid zone", {"grid_zone": "US-EGRID-SRVX"}, "US-EGRID-SRVC", "inferprint catalog grids"),
+    ("country or grid zone", {"country": "Frence"}, "FR", "inferprint catalog grids"),
+    ("country or grid zone", {"grid_zone": "US-EGRID-SRVX"}, "US-EGRID-SRVC", "inferprint catalog grids"),
     ("precision", {"precision": "q4_k_n"}, "q4_k_m", "inferprint catalog precisions"),
     ("technique", {"techniques": ("prefix-cacheing",)}, "prefix-caching", "inferprint catalog techniques"),
 ]

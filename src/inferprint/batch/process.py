@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -88,6 +88,9 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
     paths = [Path(path) for path in ([files] if isinstance(files, (str, Path)) else files)]
     if not paths:
         raise FileProblem("no files to read", hint="Name at least one CSV or Parquet file.")
+    twice = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
+    if twice:
+        raise FileProblem(f"{twice[0]}: given twice", hint="Its records would count twice: name each file once.")
     tables = [open_table(path) for path in paths]
     check_installed()
     work = Run(options, [(table, options.mapped(table.path, table.names)) for table in tables])
@@ -134,7 +137,7 @@ class Run:
         self._dimensions = {name: Dimension(name) for name in names}
         self._dimensions[ALL].codes([ALL])
         self._seen: dict[str, int] = {}
-        self._records = self._merged = self._skipped = self._conflicts = 0
+        self._records = self._merged = self._skipped = self._conflicts = self._unreadable = 0
         self._requests = 0.0
         self._energy: defaultdict[int, float] = defaultdict(float)
         self._cards: defaultdict[int, float] = defaultdict(float)
@@ -208,7 +211,9 @@ class Run:
         services = [_service(setup.pair) for setup in self._setups.setups]
         text["model"] = [models[setup] for setup in setups.tolist()]
         text["service"] = [services[setup] for setup in setups.tolist()]
-        codes = {name: dimension.codes(_labels(name, text)) for name, dimension in self._dimensions.items()}
+        labels = {name: _labels(name, text) for name in self._dimensions}
+        self._unreadable += labels.get("day", []).count(UNREADABLE)
+        codes = {name: dimension.codes(labels[name]) for name, dimension in self._dimensions.items()}
         outputs = self._outputs(numbers, setups, codes)
         for name, dimension in self._dimensions.items():
             dimension.add_rows(codes[name], outputs)
@@ -285,6 +290,8 @@ class Run:
             for text in (*pairs[number].machine.trail.warnings, *pairs[number].place.trail.warnings):
                 by_card[text] += records
         found = [f"{records:,.0f} records {text}" for text, records in _most_first(self._warned) if records]
+        if self._unreadable:
+            found.append(f"{self._unreadable:,} records have a utc_datetime that is no ISO date")
         if self._conflicts:
             differ = "merged records differ from the first with their request_id, which was kept"
             found.append(f"{self._conflicts:,} {differ}")

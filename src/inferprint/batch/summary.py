@@ -113,7 +113,7 @@ class Summary:
         lines = [
             _count_line(self.counts),
             "",
-            f"{'':<42}{'total':>16}{'low':>16}{'high':>16}",
+            f"{'':<42}{'total':>18}{'low':>18}{'high':>18}",
             *(_table_line(quantity, self.range(quantity.name)) for quantity in RESULTS),
             "",
             "of which",
@@ -150,7 +150,7 @@ def _table_line(quantity: Quantity, total: Range | None) -> str:
     summed = " (summed)" if quantity.unit == "ms" else ""
     name = f"{quantity.name} [{quantity.unit}]{summed}"
     cells = [_figure(value) for value in total] if total is not None else ["unknown"]
-    return f"{name:<42}" + "".join(f"{cell:>16}" for cell in cells)
+    return f"{name:<42}" + "".join(f"{cell:>18}" for cell in cells)
 
 
 def _figure(value: float) -> str:

@@ -144,9 +144,20 @@ def check_references(content: Content, places: Places) -> None:
             for field, target, asked in _references(KIND_OF[folder], raw):
                 if asked not in content[target]:
                     raise _dangling(where, subject, field, asked, content[target])
+            _check_sense(where, subject, folder, raw)
         if folder != "sources":
             name_index(folder, records, places)
     _check_one_default(content["grids"], places)
+
+
+def _check_sense(where: str, subject: str, folder: str, raw: Raw) -> None:
+    """Refuse values that contradict each other or are no codes."""
+    total, active = raw.get("total_params_b"), raw.get("active_params_b")
+    if folder == "models" and total is not None and active is not None and active > total:
+        raise fail(where, f"{subject}: field 'active_params_b': {active:g} exceeds total_params_b, {total:g}")
+    country = raw.get("country")
+    if country is not None and not re.fullmatch("[A-Z]{2}", country):
+        raise fail(where, f"{subject}: field 'country': '{country}' is no ISO 3166 code of two letters")
 
 
 _REFERENCES = {

@@ -60,7 +60,7 @@ KINDS = (
     Kind("services", "service", Service, "service"),
     Kind("regions", "region", Region, "region"),
     Kind("operators", "operator", Operator, "operator"),
-    Kind("grids", "grid", Grid, "grid zone"),
+    Kind("grids", "grid", Grid, "country or grid zone"),
     Kind("precisions", "precision", Precision, "precision"),
     Kind("forms", "form", Form, "form"),
     Kind("priors", "prior", Prior, "prior"),

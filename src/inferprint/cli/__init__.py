@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 
@@ -20,4 +21,6 @@ def main() -> None:
     except InferprintError as error:
         flag = flag_of(error.field) if isinstance(error, InvalidInput) else ""
         print(f"error: {error}" + (f"\n  Option: {flag}" if flag else ""), file=sys.stderr)
+        if "--json" in sys.argv[1:]:
+            print(json.dumps({"error": error.to_dict()}, ensure_ascii=False))
         sys.exit(2)

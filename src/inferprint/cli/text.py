@@ -121,6 +121,7 @@ def explain_text(explanation: Explanation) -> str:
     sections += [
         "",
         "TERMS: ideal seconds (or count) x coefficient x level x count",
+        *_step_lines(explanation.levels),
         *_step_lines(explanation.terms),
     ]
     sections += ["", "STEPS: from the accelerators to the impacts, central values", *_step_lines(explanation.steps)]

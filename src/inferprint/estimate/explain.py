@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class Explanation:
 
     result: Result
     features: tuple[Step, ...]
+    levels: tuple[Step, ...]
     terms: tuple[Step, ...]
     steps: tuple[Step, ...]
 
@@ -44,6 +46,7 @@ class Explanation:
             "result": self.result.to_dict(),
             "inputs": [asdict(entry) for entry in self.inputs],
             "features": [asdict(step) for step in self.features],
+            "levels": [asdict(step) for step in self.levels],
             "terms": [asdict(step) for step in self.terms],
             "steps": [asdict(step) for step in self.steps],
         }
@@ -52,7 +55,7 @@ class Explanation:
 def explain(result: Result) -> Explanation:
     """Lay open how a result came about, from the same cards that gave it."""
     terms = _terms(result)
-    return Explanation(result, _features(result), terms, _steps(result, terms))
+    return Explanation(result, _features(result), _levels(result), terms, _steps(result, terms))
 
 
 _FEATURE_EQUATIONS = {
@@ -96,6 +99,23 @@ def _terms(result: Result) -> tuple[Step, ...]:
     return tuple(found)
 
 
+def _levels(result: Result) -> tuple[Step, ...]:
+    """What each form multiplies its weighted seconds by, taken apart."""
+    power = next((e.value for e in result.trail if e.field.endswith(" max_power_w")), 0.0)
+    devices = next((e.value for e in result.trail if e.field == "replica_gpu_count"), 0.0)
+    found = []
+    for form, factor in {detail.form: detail.factor for detail in result.machine.draws.details}.items():
+        effects = [float(e.value) for e in result.trail if e.field.startswith(f"{form} effect of ")]
+        numbers, known = "factors of the engine", 1.0
+        if form == "energy.default":
+            logs = " + ".join(f"{effect:g}" for effect in effects) or "0"
+            numbers = f"exp({logs}) x {devices:g} devices x {power:g} W x engine"
+            known = math.exp(sum(effects)) * float(devices) * float(power)
+        engine = f" ({factor / known:.4g})" if known else ""
+        found.append(Step(f"{form} level", "level = exp(effects) G P_max x engine", "", numbers + engine, factor, ""))
+    return tuple(found)
+
+
 def _steps(result: Result, terms: tuple[Step, ...]) -> tuple[Step, ...]:
     """From the accelerators to the impacts, central values."""
     draws, place = result.machine.draws, result.place.draws
@@ -120,7 +140,14 @@ def _steps(result: Result, terms: tuple[Step, ...]) -> tuple[Step, ...]:
         _step("device time", "device_seconds", f"{draws.devices[0]:g} devices", seconds, "s"),
         _step("host energy", "host_energy", f"{draws.host_w[0]:.4g} W x {seconds:.4g} s", host, "Wh"),
         _step("idle energy", "idle_energy", f"{draws.idle_w[0]:.4g} W x {seconds:.4g} s", idle, "Wh"),
-        Step("IT energy", "E_IT = E_act + E_idle", "", f"{accelerator:.4g} + {host:.4g} + {idle:.4g}", it_wh, "Wh"),
+        Step(
+            "IT energy",
+            "E_IT = E_device + E_host + E_idle",
+            "",
+            f"{accelerator:.4g} + {host:.4g} + {idle:.4g}",
+            it_wh,
+            "Wh",
+        ),
         _step("facility energy", "facility_energy", f"{pue:.4g} x {it_wh:.4g}", facility, "Wh"),
         _step(
             "greenhouse gas, location-based",

@@ -15,8 +15,12 @@ from inferprint.provenance.trace import Entry
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Range, Tier
 from inferprint.rates import OUTPUT_NAMES, MachineCard, PlaceCard, total_draws
 from inferprint.rates.draws import Array, Sources
+from inferprint.units import MS_PER_S
 
 _POSITION = {name: i for i, name in enumerate(OUTPUT_NAMES)}
+
+MOST_TOKENS_PER_STEP = 8
+"""Tokens that drafting accepts in one step at the very most."""
 
 NOISE_SIGMAS = 3.0
 """Standard deviations of what chance explains, below which a share is left out."""
@@ -177,9 +181,24 @@ def context_warnings(request: Request, machine: MachineCard) -> list[str]:
             f"{tokens:g} tokens exceed the context length of {machine.model} ({machine.context_length}): "
             "estimated as if it took them"
         )
+    measured = _measured_per_token(request)
+    if measured is not None and measured < machine.fastest_s_per_token / MOST_TOKENS_PER_STEP:
+        found.append(
+            f"the measured {measured * MS_PER_S:.3g} ms per output token is less than the memory of the hardware "
+            f"allows ({machine.fastest_s_per_token * MS_PER_S:.3g} ms to read the weights): check unit and hardware"
+        )
     if request.n_requests > 1:
         found.append("the row stands for several requests: mean lengths are used, which hides long prompts")
     return found
+
+
+def _measured_per_token(request: Request) -> float | None:
+    """A measured time over the output tokens of one request [s]."""
+    if request.time_per_output_token_ms is not None:
+        return request.time_per_output_token_ms / MS_PER_S
+    if request.request_duration_ms is None or not request.output_tokens:
+        return None
+    return request.request_duration_ms / MS_PER_S / (request.output_tokens / request.n_requests)
 
 
 def uncertainty_of(machine: MachineCard, place: PlaceCard, features: Array, output: str) -> dict[str, float]:

@@ -159,6 +159,8 @@ class MachineCard:
         Attention window that features read [tokens]; 0 where the model has no windowed layer.
     sources
         Draws of every uncertain input.
+    fastest_s_per_token
+        Seconds in which the fastest likely hardware reads the active weights once [s].
     coefficients
         Status of the coefficients: "provisional" or "fitted".
     mixed
@@ -177,6 +179,7 @@ class MachineCard:
     sources: Sources
     trail: Trail
     tier: Tier
+    fastest_s_per_token: float
     coefficients: str
     mixed: bool
     hosting: str

@@ -135,8 +135,13 @@ def with_measured_time(duration: Array, setup: MachineSetup) -> Array:
         measured[:, MEASURED] = 1.0
         return measured
     if setup.measured_seconds_per_token is not None:
-        decode = np.array([feature.part == "decode" for feature in TEXT.features])
-        measured = np.where(decode, 0.0, duration)
-        measured[:, FEATURE_NAMES.index("output_tokens")] = setup.measured_seconds_per_token
-        return measured
+        return with_decode_rate(duration, setup.measured_seconds_per_token)
     return duration
+
+
+def with_decode_rate(rates: Array, per_output_token: Any) -> Array:
+    """Rates in which everything of the answer hangs on its tokens, at `per_output_token` each."""
+    decode = np.array([feature.part == "decode" for feature in TEXT.features])
+    changed: Array = np.where(decode, 0.0, rates)
+    changed[:, FEATURE_NAMES.index("output_tokens")] = per_output_token
+    return changed

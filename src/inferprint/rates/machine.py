@@ -32,11 +32,13 @@ from inferprint.rates.forms import (
     measured_rates,
     replica_of,
     two_term_rates,
+    with_decode_rate,
     with_measured_time,
 )
 from inferprint.rates.hosting import Candidate, find_hosting, usable_candidates
 from inferprint.rates.model import model_shape, model_sizes
 from inferprint.rates.operating_point import (
+    batch_is_known,
     batch_is_solved,
     device_time_measured,
     operating_point,
@@ -46,6 +48,7 @@ from inferprint.rates.per_second import manufacture, per_second
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, features_of, rewritten
 from inferprint.techniques.apply import parse, stated_precision
+from inferprint.units import GIGA
 
 HARDWARE_FIELDS = (
     ("memory_gb", "GB"),
@@ -108,6 +111,7 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
         sources=sampler.sources,
         trail=trail,
         tier=_tier(situation),
+        fastest_s_per_token=_fastest(situation, candidates, shape, draws),
         coefficients=catalogue.forms["energy.default"].status,
         mixed=len(candidates) > 1,
         hosting=hosting.kind,
@@ -226,6 +230,8 @@ def _record_hardware(situation: Situation, candidate: Candidate, details: Iterab
 def _record_forms(situation: Situation, gpu: Gpu, used: set[str]) -> None:
     """Write down the coefficients and effects of the forms in use."""
     for form in (form for form in situation.catalogue.forms.values() if form.id in used):
+        if form.id == "energy.default" and situation.precision.effect == "fp8":
+            situation.warn("fp8 is the least certain format of the first coefficients: do not compare it with others")
         for name in (gpu.generation or "", situation.precision.effect):
             if name in form.effects:
                 origin, effect = form.origin("effects"), form.effects[name]
@@ -263,6 +269,12 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
         seconds = device_seconds(energy, full(devices)[:, None], gpu.max_power_w, share)
         duration, duration_details = duration_rates(situation, shape, replica, traffic)
         details = (*energy_details, *duration_details, *details)
+    per_token = situation.setup.measured_seconds_per_token
+    if per_token is not None and batch_is_known(situation):
+        share = _power_share(situation) if method == "default" else 1.0
+        watts = devices * (gpu.max_power_w or 0.0) * share / batch
+        energy = with_decode_rate(energy, per_token * full(watts))
+        seconds = with_decode_rate(seconds, per_token / full(batch))
     duration = with_measured_time(duration, situation.setup)
     return MachineDraws(
         energy=energy,
@@ -281,6 +293,12 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
 def _power_share(situation: Situation) -> Any:
     """Mean power of a busy device over its board power limit."""
     return situation.drawn("power of a busy device", "power-share.serving", maximum=1.0)
+
+
+def _fastest(situation: Situation, candidates: list[Candidate], shape: ModelShape, draws: MachineDraws) -> float:
+    """Seconds in which the fastest likely hardware reads the active weights once [s]."""
+    bandwidth = max((c.gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA for c in candidates)
+    return float(shape.active_params * shape.bytes_per_param / (np.max(draws.devices) * bandwidth))
 
 
 def _tier(situation: Situation) -> Tier:

@@ -18,6 +18,9 @@ from inferprint.units import BILLION
 KV_BYTES = 2
 """Bytes of one cached key or value: 16 bit."""
 
+SIZE_TOLERANCE = 0.05
+"""Stated sizes may differ from published ones by this share without a warning: rounding, and what is counted."""
+
 MAX_PARAMS_B = 1e5
 """Sizes above this are taken for a mistake: parameters are given in billions."""
 
@@ -59,6 +62,8 @@ def model_sizes(model: Model, total_b: float | None, active_b: float | None, tra
     ):
         if given is not None:
             trail.add(name, size, "1e9 parameters", "given", "stated by the caller")
+            if published is not None and abs(given / published - 1) > SIZE_TOLERANCE:
+                trail.warnings.append(f"{name} {given:g} is used; the published one of {model.id} is {published:g}")
         elif published is not None and total_b is None:
             trail.add(name, size, "1e9 parameters", "catalogue", f"published size of {model.id}", model.origin(name))
         elif size < total:

@@ -69,10 +69,13 @@ def batch_prior(situation: Situation) -> Prior:
 def device_time_measured(situation: Situation) -> bool:
     """True where a measured duration is the device time of a known batch: given, or 1 on a desk."""
     setup = situation.setup
-    if setup.device_time_measured:
-        return True
+    return setup.device_time_measured or (setup.measured_seconds is not None and batch_is_known(situation))
+
+
+def batch_is_known(situation: Situation) -> bool:
+    """True where the batch is given, or the host serves one request at a time."""
     prior = batch_prior(situation).value
-    return setup.measured_seconds is not None and setup.batch_size is None and prior.low == prior.high
+    return situation.setup.batch_size is not None or prior.low == prior.high
 
 
 def operating_point(situation: Situation, case: Case, shape: ModelShape) -> tuple[Any, Any]:
@@ -96,7 +99,7 @@ def operating_point(situation: Situation, case: Case, shape: ModelShape) -> tupl
     if given is None:
         batch = np.clip(batch, 1.0, np.maximum(fits, 1.0))
     target = _measured_target(situation, shape)
-    if target is not None and given is None and prior.value.low != prior.value.high:
+    if target is not None and not batch_is_known(situation):
         batch = _solved_batch(situation, case, shape, (devices, np.maximum(fits, 1.0)), target)
     return devices, batch
 
@@ -198,7 +201,7 @@ def batch_is_solved(situation: Situation) -> bool:
     """True where the batch comes from a measured time."""
     setup = situation.setup
     measured = setup.measured_seconds_per_token is not None or setup.measured_work is not None
-    return measured and setup.batch_size is None and not device_time_measured(situation)
+    return measured and not batch_is_known(situation)
 
 
 def record_operating_point(situation: Situation, draws: MachineDraws) -> None:

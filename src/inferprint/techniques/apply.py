@@ -47,8 +47,12 @@ def _values(technique: Technique, text: str) -> Values:
     """Parameter values: the defaults, with what the text states."""
     values: dict[str, Any] = {parameter.name: parameter.default for parameter in technique.parameters}
     allowed = {parameter.name: parameter for parameter in technique.parameters}
+    given: set[str] = set()
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")
+        if key in given:
+            raise InvalidInput("techniques", f"{technique.name}: '{key}' is given twice", hint="Give it once.")
+        given.add(key)
         if key not in allowed:
             raise InvalidInput(
                 "techniques", f"{technique.name} has no parameter '{key}'", hint=f"It has: {', '.join(allowed)}."
