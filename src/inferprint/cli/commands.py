@@ -1,4 +1,4 @@
-"""The commands, one function each."""
+"""The commands, one function each; each imports what it alone needs, so that the others start fast."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ import click
 
 from inferprint._version import __version__
 from inferprint.cli.options import CATALOG, JSON, SETUP, WORK, Choice, catalogue_of, estimator_of, takes_request
-from inferprint.cli.rates import rate_rows, rates_text
-from inferprint.cli.text import compare_text, estimate_text, explain_text, table
 from inferprint.errors import FileProblem, InvalidInput
-from inferprint.estimate.compare import chance_of_less, compare
 from inferprint.estimate.estimate import request_from
-from inferprint.estimate.explain import explain
 
 MODEL = click.argument("model", metavar="MODEL")
 
@@ -44,7 +40,12 @@ def _print(data: Any) -> None:
 def estimate_command(model: str, given: Given, catalog: Path | None, as_json: bool) -> None:
     """Estimate one request."""
     result = estimator_of(catalog).estimate(request_from(model_id=model, **given))
-    _print(result.to_dict()) if as_json else print(estimate_text(result))
+    if as_json:
+        _print(result.to_dict())
+    else:
+        from inferprint.cli.text import estimate_text
+
+        print(estimate_text(result))
 
 
 @app.command("explain")
@@ -54,6 +55,9 @@ def estimate_command(model: str, given: Given, catalog: Path | None, as_json: bo
 @JSON
 def explain_command(model: str, given: Given, catalog: Path | None, as_json: bool) -> None:
     """Print the whole trail of an estimate: every number with its equation, source, date and reason."""
+    from inferprint.cli.text import explain_text
+    from inferprint.estimate.explain import explain
+
     explanation = explain(estimator_of(catalog).estimate(request_from(model_id=model, **given)))
     _print(explanation.to_dict()) if as_json else print(explain_text(explanation))
 
@@ -65,6 +69,9 @@ def explain_command(model: str, given: Given, catalog: Path | None, as_json: boo
 @JSON
 def compare_command(models: tuple[str, ...], given: Given, catalog: Path | None, as_json: bool) -> None:
     """Compare models on the same work."""
+    from inferprint.cli.text import compare_text
+    from inferprint.estimate.compare import chance_of_less, compare
+
     if len(models) < 2:
         raise InvalidInput("models", "one model cannot be compared", hint="Name two or more.")
     results = compare(estimator_of(catalog), models, request_from(model_id=models[0], **given))
@@ -85,6 +92,8 @@ def compare_command(models: tuple[str, ...], given: Given, catalog: Path | None,
 @JSON
 def rates_command(model: str, given: Given, output: str, catalog: Path | None, as_json: bool) -> None:
     """Print the rate card of a model on a host: impacts per 1,000 tokens, like a price list."""
+    from inferprint.cli.rates import rate_rows, rates_text
+
     estimator = estimator_of(catalog)
     request = request_from(model_id=model, input_tokens=0, output_tokens=0, **given)
     rows = rate_rows(*estimator.cards(request))
@@ -105,6 +114,7 @@ KINDS = ("models", "gpus", "nodes", "services", "regions", "grids", "precisions"
 def catalog_command(kind: str, query: str, catalog: Path | None, as_json: bool) -> None:
     """List what the catalogue knows."""
     from inferprint.cli.listing import listing
+    from inferprint.cli.text import table
 
     if kind not in KINDS:
         raise InvalidInput("kind", f"'{kind}' is not a kind of record", hint=f"One of {', '.join(KINDS)}.")

@@ -34,11 +34,14 @@ SIZE = N_DRAWS + 1
 
 @lru_cache(maxsize=1)
 def _strata() -> Array:
-    """Midpoints of N_DRAWS equally likely strata of the standard normal distribution."""
-    from statistics import NormalDist  # costs start-up time that reading a packaged card would not need
+    """Midpoints of N_DRAWS equally likely strata of the standard normal distribution, to 1e-5.
 
-    normal = NormalDist()
-    return np.array([normal.inv_cdf((i + 0.5) / N_DRAWS) for i in range(N_DRAWS)])
+    Its distribution function, tabulated, is read backwards: `statistics.NormalDist` would do the same more exactly, but
+    its import costs a fortieth of the time of one estimate from a cold start.
+    """
+    grid = np.linspace(-4.0, 4.0, 2001)
+    cumulative = [(1.0 + math.erf(z / math.sqrt(2.0))) / 2.0 for z in grid.tolist()]
+    return np.interp((np.arange(N_DRAWS) + 0.5) / N_DRAWS, cumulative, grid)
 
 
 @lru_cache(maxsize=4096)

@@ -104,12 +104,7 @@ def _region(catalogue: Catalogue, setup: PlaceSetup, service: Service | None) ->
 
 def _check_place(catalogue: Catalogue, setup: PlaceSetup, region: Region | None, service: Service | None) -> None:
     """What is said about the place agrees with itself: cloud, region, country, zone, and a service of one cloud."""
-    regions, nodes = catalogue.regions.values(), catalogue.nodes.values()
-    clouds = sorted({known.cloud for known in regions} | {known.cloud for known in nodes})
-    cloud = setup.cloud_id.lower() if setup.cloud_id else None
-    if cloud is not None and cloud not in clouds:
-        near = difflib.get_close_matches(cloud, clouds, n=3, cutoff=0.4)
-        raise UnknownName("cloud", setup.cloud_id or "", near or clouds, "inferprint catalog regions")
+    cloud = _known_cloud(catalogue, setup.cloud_id) if setup.cloud_id else None
     only = _only_cloud(catalogue, service)
     if region is not None and only is not None and region.cloud != only:
         raise InvalidInput("cloud_region", f"{region.id} is not a region of {only}, on which {_called(service)} runs")
@@ -122,6 +117,16 @@ def _check_place(catalogue: Catalogue, setup: PlaceSetup, region: Region | None,
         raise InvalidInput("country", message, hint="Give one of them.")
     if stated is not None and zone is not None and zone.country not in (None, stated.country, stated.id):
         raise InvalidInput("country", f"{stated.name} contradicts the grid zone {zone.id}", hint="Give one of them.")
+
+
+def _known_cloud(catalogue: Catalogue, name: str) -> str:
+    """A cloud that has regions or nodes in the catalogue."""
+    regions, nodes = catalogue.regions.values(), catalogue.nodes.values()
+    clouds = sorted({known.cloud for known in regions} | {known.cloud for known in nodes})
+    if name.lower() not in clouds:
+        near = difflib.get_close_matches(name.lower(), clouds, n=3, cutoff=0.4)
+        raise UnknownName("cloud", name, near or clouds, "inferprint catalog regions")
+    return name.lower()
 
 
 def _called(service: Service | None) -> str:
