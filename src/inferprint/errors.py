@@ -25,12 +25,15 @@ class InferprintError(Exception):
         What was asked and what is wrong with it, one sentence.
     hint
         What to do next: the nearest names, the allowed range, the command that lists what there is.
+    field
+        The request field at fault, where there is one.
     """
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.field = field
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
@@ -41,8 +44,22 @@ class InferprintError(Exception):
             "type": type(self).__name__,
             "message": self.message,
             "hint": self.hint,
-            "field": getattr(self, "field", ""),
+            "field": self.field,
         }
+
+
+FIELD_OF_KIND = {
+    "model": "model_id",
+    "GPU": "gpu_id",
+    "node": "node_id",
+    "service": "managed_service_id",
+    "cloud": "cloud_id",
+    "region": "cloud_region",
+    "country or grid zone": "country",
+    "precision": "precision",
+    "technique": "techniques",
+}
+"""The request field in which a kind of name is asked."""
 
 
 class UnknownName(InferprintError):
@@ -63,7 +80,8 @@ class UnknownName(InferprintError):
     def __init__(self, kind: str, asked: str, nearest: Sequence[str], command: str) -> None:
         names = ", ".join(nearest)
         near = f"Nearest: {names}. " if names else ""
-        super().__init__(f"unknown {kind} '{asked}'", hint=f"{near}List them: {command}")
+        hint = f"{near}List them: {command}"
+        super().__init__(f"unknown {kind} '{asked}'", hint=hint, field=FIELD_OF_KIND.get(kind, ""))
         self.kind = kind
         self.asked = asked
         self.nearest = tuple(nearest)
@@ -81,8 +99,7 @@ class InvalidInput(InferprintError):
     """
 
     def __init__(self, field: str, message: str, *, hint: str = "") -> None:
-        super().__init__(f"{field}: {message}", hint=hint)
-        self.field = field
+        super().__init__(f"{field}: {message}", hint=hint, field=field)
 
 
 class DoesNotFit(InferprintError):

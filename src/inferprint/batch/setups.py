@@ -199,8 +199,6 @@ def _typed(name: str, value: Any) -> Any:
 
 def _problem(error: InferprintError, stated: Mapping[str, Any]) -> tuple[str, str]:
     """The field of the row that an error is about, and what it says."""
-    if isinstance(error, InvalidInput):
-        return error.field, explained(error)
     asked = error.asked if isinstance(error, UnknownName) else ""
     fields_asked = [name for name, value in stated.items() if asked and str(value) == asked]
-    return (fields_asked[0] if fields_asked else "model_id"), explained(error)
+    return (fields_asked[0] if fields_asked else error.field or "model_id"), explained(error)

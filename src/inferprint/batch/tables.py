@@ -285,7 +285,8 @@ class ParquetTable:
             try:
                 yield connection
             except duckdb_error() as error:
-                raise FileProblem(f"{self.path}: cannot be read: {error}", hint="Is the file complete?") from error
+                why = str(error).splitlines()[0]
+                raise FileProblem(f"{self.path}: cannot be read: {why}", hint="Is it complete?") from error
 
     def chunks(self, mapped: dict[str, str], size: int) -> Iterator[Chunk]:
         """The rows, `size` at a time."""

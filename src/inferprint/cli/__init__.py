@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 
-from inferprint.errors import InferprintError, InvalidInput
+from inferprint.errors import InferprintError
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     try:
         app()
     except InferprintError as error:
-        flag = flag_of(error.field) if isinstance(error, InvalidInput) else ""
+        flag = flag_of(error.field)
         print(f"error: {error}" + (f"\n  Option: {flag}" if flag else ""), file=sys.stderr)
         if "--json" in sys.argv[1:]:
             print(json.dumps({"error": error.to_dict()}, ensure_ascii=False))

@@ -147,6 +147,7 @@ def _on_service(catalogue: Catalogue, service: Service, trail: Trail) -> Hosting
         raise Undisclosed(
             f"{service.name} routes requests to other hosts and runs none itself",
             hint="Name the host that answered, with --service; routers state it in their response.",
+            field="managed_service_id",
         )
     if not service.likely_gpus:
         raise InvalidInput(
@@ -185,7 +186,7 @@ def why_not(gpu: Gpu) -> str | None:
         "power limit": gpu.max_power_w,
     }
     missing = [name for name, value in needed.items() if value is None]
-    return f"the {' and '.join(missing)} of {gpu.name} not published" if missing else None
+    return f"not published for {gpu.name}: {', '.join(missing)}" if missing else None
 
 
 def usable_candidates(hosting: Hosting, trail: Trail) -> tuple[Candidate, ...]:
@@ -199,9 +200,9 @@ def usable_candidates(hosting: Hosting, trail: Trail) -> tuple[Candidate, ...]:
     usable = tuple(c for c in hosting.candidates if why_not(c.gpu) is None)
     refused = [reason for c in hosting.candidates if (reason := why_not(c.gpu))]
     if not usable:
-        raise Undisclosed(
-            refused[0], hint="Name other hardware with --gpu or --node, or add values with --catalog DIR."
-        )
+        hint = "Name other hardware with --gpu or --node, or add values with --catalog DIR."
+        field = "managed_service_id" if hosting.service is not None else "gpu_id"
+        raise Undisclosed(refused[0], hint=hint, field=field)
     for reason in refused:
         trail.warnings.append(f"left out: {reason}")
     return usable

@@ -53,6 +53,7 @@ def model_sizes(model: Model, total_b: float | None, active_b: float | None, tra
             f"the size of '{model.id}' is not disclosed",
             hint="Pass what you know or assume: --total-params-b and --active-params-b (Python: total_params_b=, "
             "active_params_b=).",
+            field="total_params_b",
         )
     if active > total:
         raise InvalidInput("active_params_b", f"{active:g} exceeds the total of {total:g} billion")
