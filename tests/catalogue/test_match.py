@@ -127,6 +127,9 @@ def test_different_models_stay_different() -> None:
         ("us.anthropic.claude-sonnet-4-20250514-v1:0", "aws-bedrock", "US", None, None),
         ("jp.anthropic.claude-sonnet-4-20250514-v1:0", "aws-bedrock", "JP", None, None),
         ("eu.amazon.nova-pro-v1:0", "aws-bedrock", "REGION-EU", None, None),
+        ("azure/eu/gpt-4o", "azure-openai", "REGION-EU", None, None),
+        ("azure/us/gpt-4o-2024-08-06", "azure-openai", "US", None, None),
+        ("bedrock/eu-west-3/anthropic.claude-sonnet-4-20250514-v1:0", "aws-bedrock", None, "aws:eu-west-3", None),
         (
             "arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-pro-v1:0",
             "aws-bedrock",

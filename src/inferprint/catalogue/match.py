@@ -91,6 +91,7 @@ WEIGHT_FORMATS = (
 _ARN = re.compile(r"arn:aws[\w-]*:bedrock:([a-z0-9-]*):\d*:(?:foundation-model|inference-profile)/(.+)", re.IGNORECASE)
 _ACCOUNT = re.compile(r"accounts/fireworks/(?:models|routers)/", re.IGNORECASE)
 _PUBLISHER = re.compile(r"(?:projects/[^/]+/locations/([^/]+)/)?publishers/[^/]+/models/", re.IGNORECASE)
+_AWS_REGION = re.compile(r"[a-z]{2}(?:-gov)?-[a-z]+-\d")
 _TAG = re.compile(r":(?:free|nitro|floor|online|extended)$", re.IGNORECASE)
 _GEOGRAPHY = re.compile(rf"({'|'.join(GEOGRAPHIES)})\.(?=(?:{'|'.join(VENDORS)})\.)", re.IGNORECASE)
 _VENDOR = re.compile(rf"(?:{'|'.join(VENDORS)})\.(?=[a-z])", re.IGNORECASE)
@@ -169,8 +170,21 @@ def _route(work: _Peeling) -> bool:
         elif slash and tail and head.lower() in ROUTES:
             work.rest = tail
             work.service = work.service or ROUTES[head.lower()]
+        elif slash and tail and _placed(work, head.lower()):
+            work.rest = tail
         else:
             return work.rest != before
+
+
+def _placed(work: _Peeling, part: str) -> bool:
+    """A part of a route that says where: azure/eu/..., bedrock/us-east-1/..."""
+    if work.service == "azure-openai" and part in GEOGRAPHIES:
+        work.country = GEOGRAPHIES[part]
+        return True
+    if work.service == "aws-bedrock" and _AWS_REGION.fullmatch(part):
+        work.region = f"aws:{part}"
+        return True
+    return False
 
 
 def _tag(work: _Peeling) -> bool:
