@@ -23,9 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferprint.catalogue import Catalogue
+from inferprint.estimate.estimate import work_of
 from inferprint.rates import MachineCard, MachineSetup
 from inferprint.rates.draws import Array
 from inferprint.rates.forms import with_measured_time
+from inferprint.rates.situation import decode_per_token, usual_lengths
 from inferprint.units import MS_PER_S
 
 STEP = 1.02
@@ -36,15 +38,8 @@ SHORTEST, LONGEST = 1e-5, 1e3
 
 
 def work_columns(numbers: Mapping[str, Array]) -> dict[str, Array]:
-    """Work of the mean request of each row, as a modality counts it: the columns of `estimate.work_of`."""
-    n = numbers["n_requests"]
-    return {
-        "input_tokens": numbers["input_tokens"] / n,
-        "cached_input_tokens": numbers["cached_input_tokens"] / n,
-        "output_tokens": numbers["output_tokens"] / n,
-        "n_requests": n,
-        "measured_seconds": np.nan_to_num(numbers["request_duration_ms"]) / MS_PER_S,
-    }
+    """Work of the mean request of each row; a duration that a row lacks counts nothing."""
+    return work_of({**numbers, "request_duration_ms": np.nan_to_num(numbers["request_duration_ms"])})
 
 
 def with_known_duration(machine: MachineCard) -> MachineCard:
@@ -69,11 +64,8 @@ class Grid:
         self._machine = machine
         features = machine.modality.features
         self._own = np.where([f.name == "output_tokens" for f in features], 0.0, machine.quantity("duration")[0])
-        n_in, n_out = (catalogue.priors[f"mix.{part}-tokens"].value.value for part in ("input", "output"))
-        usual = {"input_tokens": n_in, "cached_input_tokens": 0.0, "output_tokens": n_out, "n_requests": 1.0}
-        counted = np.array(machine.modality.count(usual | {"measured_seconds": 0.0}, machine.window, min), dtype=float)
-        decode = np.array([f.part == "decode" for f in features])
-        self._usual = float(self._own @ (counted * decode)) / n_out
+        lengths = usual_lengths(catalogue)
+        self._usual = float(self._own @ decode_per_token(machine.modality, lengths, machine.window))
 
     def split(self, numbers: Mapping[str, Array]) -> Iterator[tuple[float | None, NDArray[np.intp], Array | None]]:
         """Yield time per token [s], positions of the rows that have a share in its card, and their shares.

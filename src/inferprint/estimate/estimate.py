@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -78,7 +78,7 @@ class Estimator:
             See `inferprint.errors`.
         """
         machine, place = self.cards(request)
-        features = np.array(machine.modality.count(work_of(request), machine.window, min), dtype=float)
+        features = np.array(machine.modality.count(_work(request), machine.window, min), dtype=float)
         outputs = apply(machine, place, features[:, None])[:, :, 0]
         return Result(request, self.catalogue.version, machine, place, features, outputs)
 
@@ -94,16 +94,32 @@ def _kept(cards: dict[Setup, Card], setup: Setup, resolve: Callable[[], Card]) -
     return card
 
 
-def work_of(request: Request) -> dict[str, float]:
-    """Work of one mean request of the row, as the modality counts it."""
-    n = request.n_requests
+def work_of(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Work of the mean request of each row, as a modality counts it.
+
+    Parameters
+    ----------
+    numbers
+        input_tokens, cached_input_tokens, output_tokens [tokens, totals of the row], n_requests and
+        request_duration_ms [ms, of one request]; floats, or columns of them.
+    """
+    n = numbers["n_requests"]
     return {
-        "input_tokens": request.input_tokens / n,
-        "cached_input_tokens": request.cached_input_tokens / n,
-        "output_tokens": request.output_tokens / n,
+        "input_tokens": numbers["input_tokens"] / n,
+        "cached_input_tokens": numbers["cached_input_tokens"] / n,
+        "output_tokens": numbers["output_tokens"] / n,
         "n_requests": n,
-        "measured_seconds": (request.request_duration_ms or 0.0) / MS_PER_S,
+        "measured_seconds": numbers["request_duration_ms"] / MS_PER_S,
     }
+
+
+WORK_FIELDS = ("input_tokens", "cached_input_tokens", "output_tokens", "n_requests")
+
+
+def _work(request: Request) -> dict[str, float]:
+    """Work of one request; an unmeasured duration counts nothing."""
+    numbers = {name: getattr(request, name) for name in WORK_FIELDS}
+    return work_of(numbers | {"request_duration_ms": request.request_duration_ms or 0.0})
 
 
 def machine_setup(request: Request) -> MachineSetup:
@@ -112,8 +128,8 @@ def machine_setup(request: Request) -> MachineSetup:
     known_batch = request.batch_size is not None
     work = None
     if duration is not None and not known_batch:
-        n = request.n_requests
-        work = (request.input_tokens / n, request.cached_input_tokens / n, request.output_tokens / n)
+        mean = _work(request)
+        work = (mean["input_tokens"], mean["cached_input_tokens"], mean["output_tokens"])
     return MachineSetup(
         model_id=request.model_id,
         managed_service_id=request.managed_service_id,

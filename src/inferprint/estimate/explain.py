@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from inferprint.estimate.result import Result
 from inferprint.provenance.trace import Entry
 from inferprint.quantities import EQUATIONS, Range
-from inferprint.rates import equation_of_term
+from inferprint.rates import Level, equation_of_term
 from inferprint.units import JOULES_PER_WH
 
 
@@ -91,9 +90,9 @@ def _terms(result: Result) -> tuple[Step, ...]:
         unit = "J" if detail.form == "energy.default" else "s"
         numbers = (
             f"{detail.ideal:.4g} per {detail.feature.removesuffix('s')} x {detail.coefficient:.4g} x "
-            f"{detail.factor:.4g} x {count:.6g}"
+            f"{detail.level.value:.4g} x {count:.6g}"
         )
-        value = detail.ideal * detail.coefficient * detail.factor * count
+        value = detail.ideal * detail.coefficient * detail.level.value * count
         text, reference = equation_of_term(detail.term)
         found.append(Step(f"{detail.form} {detail.term} ({detail.feature})", text, reference, numbers, value, unit))
     return tuple(found)
@@ -101,19 +100,19 @@ def _terms(result: Result) -> tuple[Step, ...]:
 
 def _levels(result: Result) -> tuple[Step, ...]:
     """What each form multiplies its weighted seconds by, taken apart."""
-    power = next((e.value for e in result.trail if e.field.endswith(" max_power_w")), 0.0)
-    devices = next((e.value for e in result.trail if e.field == "replica_gpu_count"), 0.0)
-    found = []
-    for form, factor in {detail.form: detail.factor for detail in result.machine.draws.details}.items():
-        effects = [float(e.value) for e in result.trail if e.field.startswith(f"{form} effect of ")]
-        numbers, known = "factors of the engine", 1.0
-        if form == "energy.default":
-            logs = " + ".join(f"{effect:g}" for effect in effects) or "0"
-            numbers = f"exp({logs}) x {devices:g} devices x {power:g} W x engine"
-            known = math.exp(sum(effects)) * float(devices) * float(power)
-        engine = f" ({factor / known:.4g})" if known else ""
-        found.append(Step(f"{form} level", "level = exp(effects) G P_max x engine", "", numbers + engine, factor, ""))
-    return tuple(found)
+    return tuple(
+        Step(f"{form} level", "level = exp(effects) G P_max x engine", "", _level_numbers(level), level.value, "")
+        for form, level in {detail.form: detail.level for detail in result.machine.draws.details}.items()
+    )
+
+
+def _level_numbers(level: Level) -> str:
+    """The parts of a level; a form that gives seconds has the engine's alone."""
+    engine = f"engine ({level.engine:.4g})"
+    if not level.power_w:
+        return engine
+    effects = " + ".join(f"{effect:g}" for effect in level.effects) or "0"
+    return f"exp({effects}) x {level.devices:g} devices x {level.power_w:g} W x {engine}"
 
 
 def _steps(result: Result, terms: tuple[Step, ...]) -> tuple[Step, ...]:

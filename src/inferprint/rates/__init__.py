@@ -3,6 +3,7 @@
 from inferprint.rates.card import (
     OUTPUT_NAMES,
     OUTPUTS,
+    Level,
     MachineCard,
     PlaceCard,
     apply,
@@ -15,6 +16,7 @@ from inferprint.rates.setup import MachineSetup, PlaceSetup
 __all__ = [
     "OUTPUTS",
     "OUTPUT_NAMES",
+    "Level",
     "MachineCard",
     "MachineSetup",
     "PlaceCard",

@@ -83,11 +83,25 @@ _SIGNS = np.array([-1.0, 1.0])[:, None, None]
 _UNIT = np.array([unit for _, _, unit in OUTPUTS.values()])
 
 
+class Level(NamedTuple):
+    """What a form multiplies its weighted seconds by, central, and what that is made of.
+
+    `value` is in the form's unit per second; effects are in logs, `power_w` is the board power limit [W], 0 where the
+    form gives seconds; `engine` is the factor for what is not known of the engine.
+    """
+
+    value: float
+    effects: tuple[float, ...]
+    devices: float
+    power_w: float
+    engine: float
+
+
 @dataclass(frozen=True, slots=True)
 class TermDetail:
     """Central ideal cost of one term per unit of one feature, its coefficient, and what the form multiplies it by.
 
-    ideal [s], or a count where the coefficient is in seconds; `factor` turns weighted seconds into the form's unit.
+    ideal [s], or a count where the coefficient is in seconds.
     """
 
     form: str
@@ -95,7 +109,7 @@ class TermDetail:
     term: str
     ideal: float
     coefficient: float
-    factor: float
+    level: Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +206,12 @@ class MachineCard:
         """Draws of a quantity's rate per unit of each feature: shape (SIZE, features)."""
         d = self.draws
         parts = np.array([feature.part for feature in self.modality.features])
+        node_w = (d.host_w + d.idle_w)[:, None]
         # A measured duration does not say how it splits: unknown, not zero.
         unsplit = np.where((parts == "measured") & (d.energy > 0), np.nan, 0.0)
         rates: dict[str, Any] = {
             "duration": lambda: d.duration,
-            "it_energy": lambda: d.energy + d.seconds * (d.host_w + d.idle_w)[:, None],
+            "it_energy": lambda: d.energy + d.seconds * node_w,
             "accelerator_energy": lambda: d.energy,
             "host_energy": lambda: d.seconds * d.host_w[:, None],
             "idle_energy": lambda: d.seconds * d.idle_w[:, None],
@@ -205,7 +220,7 @@ class MachineCard:
             "embodied_emissions": lambda: d.seconds * d.embodied_g[:, None],
             "embodied_water": lambda: d.seconds * d.embodied_ml[:, None],
             "two_term_duration": lambda: d.two_term_duration,
-            "two_term_it_energy": lambda: d.two_term_energy + d.two_term_seconds * (d.host_w + d.idle_w)[:, None],
+            "two_term_it_energy": lambda: d.two_term_energy + d.two_term_seconds * node_w,
         }
         result: Array = rates[name]()
         return result

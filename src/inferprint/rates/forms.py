@@ -18,7 +18,7 @@ from inferprint.physics.terms import (
     two_term_prefill_seconds,
     weighted,
 )
-from inferprint.rates.card import TermDetail
+from inferprint.rates.card import Level, TermDetail
 from inferprint.rates.draws import SIZE, Array, central, full
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import FEATURE_NAMES, Case, Situation
@@ -54,10 +54,10 @@ def _matrix(ideal: Ideal, coefficients: dict[str, Any], level: Any) -> Array:
     return np.stack(columns, axis=1) * full(level)[:, None]
 
 
-def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], factor: Any) -> tuple[TermDetail, ...]:
+def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], level: Level) -> tuple[TermDetail, ...]:
     """The central case of a form, term by term."""
     return tuple(
-        TermDetail(form.id, feature, term, *map(central, (value, coefficients[term], factor)))
+        TermDetail(form.id, feature, term, central(value), central(coefficients[term]), level)
         for feature, terms in ideal.items()
         for term, value in terms.items()
         if term in coefficients
@@ -76,10 +76,8 @@ def _unknown_engine(situation: Situation) -> Any:
 
 def _unknown_precision(situation: Situation) -> Any:
     """Factor on energy and time for a service that may serve another number format than the published one."""
-    setup = situation.setup
-    stated = setup.precision or any("format=" in text for text in setup.techniques)
-    published = situation.model.native_precision in ("bf16", "fp16", "fp32", None)
-    if situation.hosting.kind != "service" or stated or not published:
+    of_16_bits = situation.model.native_precision in ("bf16", "fp16", "fp32", None)
+    if situation.hosting.kind != "service" or situation.precision_stated or not of_16_bits:
         return 1.0
     return situation.drawn("precision", "precision-at-service")
 
@@ -89,11 +87,14 @@ def energy_rates(
 ) -> tuple[Array, tuple[TermDetail, ...]]:
     """Accelerator energy per unit of each feature [J], by the default form; and its central case in detail."""
     form = situation.catalogue.forms["energy.default"]
-    effect = form.effects.get(case.gpu.generation or "", 0.0) + form.effects.get(case.precision.effect, 0.0)
-    level = np.exp(effect) * situation.form_error(form, "energy form")
-    joules = device_energy(1.0, replica.devices, case.gpu.max_power_w, level * _unknown_engine(situation))
+    names = (case.gpu.generation or "", case.precision.effect)
+    effects = tuple(form.effects[name] for name in names if name in form.effects)
+    engine, power = _unknown_engine(situation), case.gpu.max_power_w or 0.0
+    level = np.exp(sum(effects)) * situation.form_error(form, "energy form") * engine
+    joules = device_energy(1.0, replica.devices, power, level)
     ideal, coefficients = TEXT.share(shape, replica, traffic), situation.coefficients(form)
-    return _matrix(ideal, coefficients, joules), _details(form, ideal, coefficients, joules)
+    parts = Level(central(joules), effects, central(replica.devices), power, central(engine))
+    return _matrix(ideal, coefficients, joules), _details(form, ideal, coefficients, parts)
 
 
 def duration_rates(
@@ -101,9 +102,11 @@ def duration_rates(
 ) -> tuple[Array, tuple[TermDetail, ...]]:
     """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
     form = situation.catalogue.forms["duration.default"]
-    level = situation.form_error(form, "duration form") * _unknown_engine(situation)
+    engine = _unknown_engine(situation)
+    level = situation.form_error(form, "duration form") * engine
     ideal, coefficients = TEXT.seen(shape, replica, traffic), situation.coefficients(form)
-    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, level)
+    parts = Level(central(level), (), central(replica.devices), 0.0, central(engine))
+    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, parts)
 
 
 def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) -> tuple[Array, tuple[TermDetail, ...]]:
@@ -115,7 +118,8 @@ def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) ->
         "output_tokens": {"decode": two_term_decode_seconds(shape, replica)},
     }
     coefficients = situation.coefficients(form)
-    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, level)
+    parts = Level(central(level), (), central(replica.devices), 0.0, 1.0)
+    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, parts)
 
 
 def measured_rates(power: Any, share: Any, batch: Any) -> tuple[Array, Array, Array]:

@@ -46,7 +46,7 @@ from inferprint.rates.operating_point import (
 )
 from inferprint.rates.per_second import manufacture, per_second
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import Case, Situation, features_of, rewritten
+from inferprint.rates.situation import Case, Situation, counted, rewritten
 from inferprint.techniques.apply import parse, stated_precision
 from inferprint.units import GIGA
 
@@ -86,8 +86,8 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     uses = parse(setup.techniques)
     match = resolve_model(catalogue, setup.model_id)
     for technique, values in uses:
-        stated = ", ".join(f"{key} = {value}" for key, value in values.items())
-        trail.add(f"technique {technique.name}", stated, "", "given", f"{technique.equation} ({technique.reference})")
+        used = ", ".join(f"{key} = {value}" for key, value in values.items())
+        trail.add(f"technique {technique.name}", used, "", "given", f"{technique.equation} ({technique.reference})")
     _check_text(match.model)
     trail.add(
         "model_id", match.model.id, "", "given", f"'{setup.model_id}' {match.how}", match.model.origin("developer")
@@ -95,10 +95,10 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     sizes = model_sizes(match.model, setup.total_params_b, setup.active_params_b, trail)
     setup = _service(catalogue, setup, match, trail)
     hosting = find_hosting(catalogue, setup, match.model, trail)
-    situation = Situation(catalogue, setup, match.model, sizes, hosting, trail, sampler)
-    precision = situation.used_precision = _precision(situation, match, stated_precision(uses))
+    precision, stated = _precision(catalogue, setup.precision, match, stated_precision(uses), trail)
+    situation = Situation(catalogue, setup, match.model, sizes, hosting, precision, stated, trail, sampler)
     shape = model_shape(catalogue, match.model, sizes, precision, trail, sampler)
-    candidates, cases = _cases(situation, shape, precision)
+    candidates, cases = _cases(situation, shape)
     draws = _mixed(situation, shape, candidates, cases)
     record_operating_point(situation, draws)
     node = hosting.candidates[0].node if hosting.kind == "cloud" else None
@@ -153,32 +153,33 @@ def _service(catalogue: Catalogue, setup: MachineSetup, match: ModelMatch, trail
     return setup
 
 
-def _precision(situation: Situation, match: ModelMatch, technique: str | None) -> Precision:
-    """Number format of the weights: the stated one, else the published one."""
-    catalogue, trail = situation.catalogue, situation.trail
-    if technique and situation.setup.precision:
+def _precision(
+    catalogue: Catalogue, asked: str | None, match: ModelMatch, technique: str | None, trail: Trail
+) -> tuple[Precision, bool]:
+    """Number format of the weights, and whether it was stated: by a technique, the caller or the model's name."""
+    if technique and asked:
         raise InvalidInput("precision", "given beside the technique 'quantisation'", hint="Give one of them.")
-    stated = technique or situation.setup.precision or match.precision_hint
+    stated = technique or asked or match.precision_hint
     if stated:
         precision = resolve_precision(catalogue, stated)
         trail.add("precision", precision.id, "", "given", "stated", precision.origin("bytes_per_param"))
-        return precision
-    native = situation.model.native_precision
+        return precision, True
+    native = match.model.native_precision
     precision = resolve_precision(catalogue, native or "bf16")
     how: How = "catalogue" if native else "assumed"
     reason = "the format in which the model was published" if native else "the published format is unknown"
     trail.add("precision", precision.id, "", how, reason, precision.origin("bytes_per_param"))
-    return precision
+    return precision, False
 
 
-def _cases(situation: Situation, shape: ModelShape, precision: Precision) -> tuple[list[Candidate], list[MachineDraws]]:
+def _cases(situation: Situation, shape: ModelShape) -> tuple[list[Candidate], list[MachineDraws]]:
     """The candidates that hold the model, and the rates of each."""
     kept: list[Candidate] = []
     cases: list[MachineDraws] = []
     refused: DoesNotFit | None = None
     for candidate in usable_candidates(situation.hosting, situation.trail):
         try:
-            cases.append(_rates(situation, Case(candidate, precision), shape))
+            cases.append(_rates(situation, Case(candidate, situation.precision), shape))
             kept.append(candidate)
         except DoesNotFit as error:
             refused = error
@@ -193,7 +194,7 @@ def _mixed(
 ) -> MachineDraws:
     """One card of several accelerators, drawn by weight; the one of median energy stands for them in the trail."""
     weights = np.array([c.weight for c in candidates])
-    reference = features_of(*situation.usual_lengths, shape)
+    reference = counted(TEXT, situation.usual_lengths, float(shape.window_tokens))
     middle = weighted_median(np.array([float(case.energy[0] @ reference) for case in cases]), weights)
     _record_hardware(situation, candidates[middle], cases[middle].details)
     if len(candidates) > 1:

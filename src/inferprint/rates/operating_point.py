@@ -18,7 +18,7 @@ from inferprint.rates.card import MachineDraws
 from inferprint.rates.draws import SIZE, Array, bounds, central
 from inferprint.rates.forms import duration_rates, replica_of
 from inferprint.rates.hosting import does_not_fit
-from inferprint.rates.situation import FEATURE_NAMES, Case, Situation, central_shape, features_of
+from inferprint.rates.situation import Case, Situation, central_shape, counted, decode_per_token
 from inferprint.units import BYTES_PER_GB
 
 PRIOR_WIDENING = 2.0
@@ -120,12 +120,11 @@ def _measured_target(situation: Situation, shape: ModelShape) -> tuple[Array, fl
     """Features and seconds of a measurement from which the batch can be solved."""
     setup = situation.setup
     if setup.measured_seconds_per_token is not None:
-        usual = features_of(*situation.usual_lengths, shape)
-        decode = np.array([feature.part == "decode" for feature in TEXT.features])
-        return usual * decode / usual[FEATURE_NAMES.index("output_tokens")], setup.measured_seconds_per_token
+        per_token = decode_per_token(TEXT, situation.usual_lengths, float(shape.window_tokens))
+        return per_token, setup.measured_seconds_per_token
     if setup.measured_seconds is not None and setup.measured_work is not None:
         n_in, cached, n_out = setup.measured_work
-        return features_of(n_in, n_out, shape, cached=cached), setup.measured_seconds
+        return counted(TEXT, (n_in, n_out), float(shape.window_tokens), cached=cached), setup.measured_seconds
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,65 +151,51 @@ def _fleet(place: _Place) -> list[Any]:
     return sorted(fleets, key=lambda o: o.year or 0, reverse=True)
 
 
+def _facility(place: _Place, name: str, unit: str, widened: Callable[[float], Range], key: str) -> tuple[str, Range]:
+    """PUE or site water, by the first that is there; and the name of its error source.
+
+    Stated, published for the region, record of the service, fleet average of the cloud, prior.
+
+    Parameters
+    ----------
+    name
+        Field of setup, region, service and operator.
+    widened
+        Gives a published value without a range the usual one.
+    key
+        What the error is called; in lower case also the priors.
+    """
+    region, service = place.region, place.service
+    stated = getattr(place.setup, name)
+    if stated is not None:
+        place.note(name, Range.exact(stated), unit, "given", "stated by the caller")
+        return f"{key}:given", Range.exact(stated)
+    if region is not None and (published := getattr(region, name)) is not None:
+        place.note(name, widened(published), unit, "catalogue", f"published for {region.id}", region.origin(name))
+        return f"{key}:{region.id}", widened(published)
+    if service is not None and (assumed := getattr(service, name)) is not None:
+        place.note(name, assumed, unit, "assumed", f"assumed for {service.name}", service.origin(name))
+        return f"{key}:{service.id}", assumed
+    for fleet in _fleet(place):
+        if (average := getattr(fleet, name)) is not None:
+            value = average if average.low != average.high else widened(average.value)
+            place.note(name, value, unit, "assumed", f"fleet average of {fleet.operator}", fleet.origin(name))
+            return f"{key}:{fleet.operator}", value
+    prior = place.prior(f"{key.lower()}.{'desk' if place.setup.hosting == 'desk' else 'unknown'}")
+    place.note(name, prior.value, unit, "assumed", prior.meaning, prior.origin("value"))
+    return f"{key}:{prior.id}", prior.value
+
+
 def _pue(place: _Place) -> tuple[str, Range]:
     """PUE and the name of its error source."""
-    setup, region, service = place.setup, place.region, place.service
     spread = place.prior("pue.known-spread").value
-    if setup.pue is not None:
-        place.note("pue", Range.exact(setup.pue), "ratio", "given", "stated by the caller")
-        return "PUE:given", Range.exact(setup.pue)
-    if region is not None and region.pue is not None:
-        value = Range(region.pue, max(region.pue + spread.low, 1.0), region.pue + spread.high)
-        place.note("pue", value, "ratio", "catalogue", f"published for {region.id}", region.origin("pue"))
-        return f"PUE:{region.id}", value
-    if service is not None and service.pue is not None:
-        place.note("pue", service.pue, "ratio", "assumed", f"assumed for {service.name}", service.origin("pue"))
-        return f"PUE:{service.id}", service.pue
-    for fleet in _fleet(place):
-        if fleet.pue is not None:
-            value = _with_width(fleet.pue, spread)
-            place.note("pue", value, "ratio", "assumed", f"fleet average of {fleet.operator}", fleet.origin("pue"))
-            return f"PUE:{fleet.operator}", value
-    name = "pue.desk" if setup.hosting == "desk" else "pue.unknown"
-    prior = place.prior(name)
-    place.note("pue", prior.value, "ratio", "assumed", prior.meaning, prior.origin("value"))
-    return f"PUE:{name}", prior.value
-
-
-def _with_width(value: Range, spread: Range) -> Range:
-    """A published PUE with its own range, or the usual one."""
-    if value.low != value.high:
-        return value
-    return Range(value.value, max(value.value + spread.low, 1.0), value.value + spread.high)
+    return _facility(place, "pue", "ratio", lambda v: Range(v, max(v + spread.low, 1.0), v + spread.high), "PUE")
 
 
 def _wue(place: _Place) -> tuple[str, Range]:
     """Site water per kWh of IT energy and the name of its error source."""
-    setup, region, service = place.setup, place.region, place.service
     spread = place.prior("wue.known-spread").value
-    unit = "L/kWh of IT energy"
-    if setup.wue_l_per_kwh is not None:
-        value = Range.exact(setup.wue_l_per_kwh)
-        place.note("wue_l_per_kwh", value, unit, "given", "stated by the caller")
-        return "WUE:given", value
-    if region is not None and region.wue_l_per_kwh is not None:
-        value = spread.scaled(region.wue_l_per_kwh)
-        origin = region.origin("wue_l_per_kwh")
-        place.note("wue_l_per_kwh", value, unit, "catalogue", f"published for {region.id}", origin)
-        return f"WUE:{region.id}", value
-    if service is not None and service.wue_l_per_kwh is not None:
-        value, origin = service.wue_l_per_kwh, service.origin("wue_l_per_kwh")
-        place.note("wue_l_per_kwh", value, unit, "assumed", f"assumed for {service.name}", origin)
-        return f"WUE:{service.id}", value
-    for fleet in _fleet(place):
-        if fleet.wue_l_per_kwh is not None:
-            value, origin = spread.scaled(fleet.wue_l_per_kwh.value), fleet.origin("wue_l_per_kwh")
-            place.note("wue_l_per_kwh", value, unit, "assumed", f"fleet average of {fleet.operator}", origin)
-            return f"WUE:{fleet.operator}", value
-    name = "wue.desk" if setup.hosting == "desk" else "wue.unknown"
-    prior = place.prior(name)
-    place.note("wue_l_per_kwh", prior.value, unit, "assumed", prior.meaning, prior.origin("value"))
-    return f"WUE:{name}", prior.value
+    return _facility(place, "wue_l_per_kwh", "L/kWh of IT energy", spread.scaled, "WUE")
 
 
 def _grid(place: _Place) -> tuple[Grid, Range]:
@@ -345,8 +332,5 @@ def _water_excluding_hydro(place: _Place, grid: Grid) -> Any:
     value = zone.water_excluding_hydro_l_per_kwh
     if value is None:
         return np.nan
-    return (
-        place.prior("grid-water.spread").value.scaled(value).value
-        if value == 0
-        else place.sampler.spread("grid water:factors", place.prior("grid-water.spread").value.scaled(value))
-    )
+    spread = place.prior("grid-water.spread").value.scaled(value)
+    return place.sampler.spread("grid water:factors", spread)

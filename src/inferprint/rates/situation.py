@@ -52,10 +52,11 @@ class Situation:
     model: Model
     sizes: Sizes
     hosting: Hosting
+    precision: Precision
+    precision_stated: bool
     trail: Trail
     sampler: Sampler
     noted: set[str] = field(default_factory=set)
-    used_precision: Precision | None = None
 
     def prior(self, name: str) -> Prior:
         """An assumption of the catalogue."""
@@ -97,12 +98,6 @@ class Situation:
         return replace(self, trail=Trail(), sampler=Sampler(central_only=True), noted=set())
 
     @property
-    def precision(self) -> Precision:
-        """Number format of the weights, once it is known."""
-        assert self.used_precision is not None
-        return self.used_precision
-
-    @property
     def host_name(self) -> str:
         """What the errors of this host are called by: its service, or its kind."""
         return self.hosting.service.id if self.hosting.service is not None else self.hosting.kind
@@ -110,7 +105,7 @@ class Situation:
     @property
     def usual_lengths(self) -> tuple[float, float]:
         """Central prompt and answer length of the other requests [tokens]."""
-        return self.prior("mix.input-tokens").value.value, self.prior("mix.output-tokens").value.value
+        return usual_lengths(self.catalogue)
 
     @property
     def traffic_lengths(self) -> tuple[Any, Any]:
@@ -135,16 +130,30 @@ def rewritten(modality: Modality, uses: Iterable[Use]) -> Modality:
     return replace(modality, count=count)
 
 
-def features_of(n_in: float, n_out: float, shape: ModelShape, *, cached: float = 0.0) -> Array:
-    """Features of one request."""
+def usual_lengths(catalogue: Catalogue) -> tuple[float, float]:
+    """Central prompt and answer length of other requests [tokens]."""
+    priors = catalogue.priors
+    return priors["mix.input-tokens"].value.value, priors["mix.output-tokens"].value.value
+
+
+def decode_per_token(modality: Modality, lengths: tuple[float, float], window: float) -> Array:
+    """Features of the answer of a request of `lengths` [tokens], per output token: what a time per token is of."""
+    features = counted(modality, lengths, window)
+    decode = np.array([feature.part == "decode" for feature in modality.features])
+    per_token: Array = features * decode / lengths[1]
+    return per_token
+
+
+def counted(modality: Modality, lengths: tuple[float, float], window: float, *, cached: float = 0.0) -> Array:
+    """Features of one request of `lengths` (prompt and answer) [tokens]."""
     work = {
-        "input_tokens": n_in,
+        "input_tokens": lengths[0],
         "cached_input_tokens": cached,
-        "output_tokens": n_out,
+        "output_tokens": lengths[1],
         "n_requests": 1.0,
         "measured_seconds": 0.0,
     }
-    return np.array(TEXT.count(work, float(shape.window_tokens), min), dtype=float)
+    return np.array(modality.count(work, window, min), dtype=float)
 
 
 def central_shape(shape: ModelShape) -> ModelShape:
