@@ -43,7 +43,7 @@ BAD = [
     ({"batch_size": 0}, "batch_size", "0 requests"),
     ({"active_share": 7}, "active_share", "not a share"),
     ({"method": "guess"}, "method", "'guess' is unknown"),
-    ({"model_id": "llama-3.1-405b", "node_id": "local:laptop-generic"}, None, ""),
+    ({"model_id": "llama-3.1-405b", "node_id": "local:laptop-generic"}, "model_id", "usable bytes"),
 ]
 
 
@@ -61,7 +61,7 @@ def test_a_bad_row_is_named(bad, field, reason, table, read, tmp_path, options):
     (reject,) = read(tmp_path / "out" / "rejects.csv")
     assert reject["file"] == str(path)
     assert reject["row"] == "2"
-    assert field is None or reject["field"] == field
+    assert reject["field"] == field
     assert reason in reject["reason"]
     assert "\n" not in reject["reason"]
     assert reject["text"] == path.read_text().splitlines()[2]

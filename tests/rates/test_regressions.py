@@ -7,6 +7,7 @@ import pytest
 
 from inferprint import Estimator, Request, estimate
 from inferprint.errors import InvalidInput, UnknownName
+from inferprint.estimate.explain import explain
 from inferprint.rates import total_draws
 
 WORK = {"input_tokens": 1200, "output_tokens": 300}
@@ -103,3 +104,16 @@ def test_an_error_says_its_field_as_data():
     with pytest.raises(UnknownName) as caught:
         Estimator().estimate(Request(model_id="llama-3.1-8b", gpu_id="h1000", **WORK))
     assert json.loads(json.dumps(caught.value.to_dict()))["field"] == "gpu_id"
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-70b-fp8", "meta-llama/Llama-3.1-70B-Instruct"])
+def test_a_format_in_a_name_leaves_no_doubt_about_the_format(model):
+    fields = {entry.field for entry in estimate(model, managed_service_id="deepinfra", **WORK).trail}
+    assert ("precision-at-service" in fields) == (model != "llama-3.1-70b-fp8")
+
+
+def test_the_level_of_a_service_is_that_of_one_of_its_accelerators():
+    # The engine's factor is 1 in the central case, whichever accelerator stands for the service.
+    explanation = explain(estimate("llama-3.1-70b", managed_service_id="openai", **WORK))
+    energy = next(step for step in explanation.levels if step.name == "energy.default level")
+    assert energy.numbers.endswith("engine (1)")

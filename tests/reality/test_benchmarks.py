@@ -19,8 +19,11 @@ from inferprint.errors import DoesNotFit, UnknownName
 from inferprint.modalities.text import TEXT
 from inferprint.rates import MachineCard, MachineSetup, resolve_machine
 from inferprint.rates.draws import bounds
+from inferprint.rates.situation import Situation, counted
 
-FILE = Path(__file__).resolve().parents[3] / "shared" / "benchmarks" / "llm_energy.csv"
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "benchmarks"
+FILE, SPEED_FILE = FOLDER / "llm_energy.csv", FOLDER / "llm_speed.csv"
+README = Path(__file__).resolve().parents[2] / "README.md"
 SOURCE = "mlenergy-v3"
 CATALOGUE = Catalogue.packaged()
 
@@ -65,14 +68,7 @@ def predicted(row: dict[str, str]) -> Row:
     batch = max(1.0, float(row["concurrency"]) * replica / count)
     found = card(row["model_key"], row["gpu"], count, replica, batch, row["precision_name"])
     n_out = float(row["n_out_tokens"])
-    work = {
-        "input_tokens": prompt_tokens(row["task"]),
-        "cached_input_tokens": 0.0,
-        "output_tokens": n_out,
-        "n_requests": 1.0,
-        "measured_seconds": 0.0,
-    }
-    features = np.array(TEXT.count(work, found.window, min))
+    features = counted(TEXT, (prompt_tokens(row["task"]), n_out), found.window)
     value, low, high = bounds(found.draws.energy @ features / n_out)
     two_term = found.draws.two_term_energy[0] @ features / n_out
     return Row(float(row["energy_per_output_token_j"]), float(value), float(low), float(high), float(two_term))
@@ -131,3 +127,54 @@ def test_measured_energy_per_token_falls_with_the_batch_as_predicted():
     rows, _ = comparison()
     measured, default = (np.argsort(np.argsort([getattr(r, name) for r in rows])) for name in ("measured", "default"))
     assert np.corrcoef(measured, default)[0, 1] > 0.95
+
+
+UNSTATED_PROMPT = 250.0
+"""Prompt length where a speed row has none [tokens]."""
+
+
+@pytest.fixture(scope="module")
+def served() -> np.ndarray:
+    """Relative errors of the time per output token of batched rows, signed; the other requests are like the row's."""
+    found: list[float] = []
+    with SPEED_FILE.open(encoding="utf-8", newline="") as stream, pytest.MonkeyPatch.context() as patched:
+        for row in csv.DictReader(stream):
+            if row["serving_mode"] != "aggregated" or row["source"] == "inferencex-position-sweep":
+                continue
+            try:
+                found.append(_served_error(row, patched))
+            except (DoesNotFit, UnknownName, ValueError):
+                continue
+    return np.array(found)
+
+
+def _served_error(row: dict[str, str], patched: pytest.MonkeyPatch) -> float:
+    measured = float(row["concurrency"]) / float(row["system_output_tokens_per_s"])
+    lengths = (float(row["n_in_tokens"] or UNSTATED_PROMPT), float(row["n_out_tokens"]))
+    patched.setattr(Situation, "traffic_lengths", property(lambda _: lengths))
+    setup = MachineSetup(
+        model_id=row["model_key"],
+        gpu_id=row["gpu"],
+        gpu_count=int(float(row["gpu_count"])),
+        replica_gpu_count=int(float(row["tensor_parallel"] or row["gpu_count"])),
+        batch_size=max(1.0, float(row["concurrency"]) / float(row["data_parallel"] or 1)),
+        precision=row["precision_name"] or None,
+    )
+    found = resolve_machine(CATALOGUE, setup)
+    return float(found.draws.duration[0] @ counted(TEXT, lengths, found.window)) / lengths[1] / measured - 1
+
+
+def test_time_per_output_token_is_as_good_as_its_residual_says(served):
+    sigma = CATALOGUE.forms["duration.default"].residual_sigma
+    assert len(served) > 2500
+    assert np.std(np.log1p(served)) < 1.05 * sigma
+
+
+def test_the_readme_states_the_errors_that_are_measured(served):
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    energy = np.abs(errors("default"))
+    median, decile = (round(100 * float(np.quantile(energy, q))) for q in (0.5, 0.9))
+    assert f"per output token is off by {median} % at the median and {decile} % at the 90th percentile" in text
+    median, decile = (round(100 * float(np.quantile(np.abs(served), q))) for q in (0.5, 0.9))
+    assert f"time per output token by {median} % and {decile} %" in text
+    assert f"({len(energy):,} and {len(served):,} rows" in text
