@@ -8,7 +8,6 @@ from typing import Literal
 from inferprint.catalogue import (
     Catalogue,
     Gpu,
-    Model,
     Node,
     Service,
     resolve_gpu,
@@ -55,7 +54,7 @@ class Hosting:
     stated: bool
 
 
-def find_hosting(catalogue: Catalogue, setup: MachineSetup, model: Model, trail: Trail) -> Hosting:
+def find_hosting(catalogue: Catalogue, setup: MachineSetup, trail: Trail) -> Hosting:
     """Turn node, instance, GPU or service into candidates, and record what was assumed.
 
     Raises

@@ -94,7 +94,7 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     )
     sizes = model_sizes(match.model, setup.total_params_b, setup.active_params_b, trail)
     setup = _service(catalogue, setup, match, trail)
-    hosting = find_hosting(catalogue, setup, match.model, trail)
+    hosting = find_hosting(catalogue, setup, trail)
     precision, stated = _precision(catalogue, setup.precision, match, stated_precision(uses), trail)
     situation = Situation(catalogue, setup, match.model, sizes, hosting, precision, stated, trail, sampler)
     shape = model_shape(catalogue, match.model, sizes, precision, trail, sampler)
@@ -111,7 +111,7 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
         sources=sampler.sources,
         trail=trail,
         tier=_tier(situation),
-        fastest_s_per_token=_fastest(situation, candidates, shape, draws),
+        fastest_s_per_token=_fastest(candidates, shape, draws),
         coefficients=catalogue.forms["energy.default"].status,
         mixed=len(candidates) > 1,
         hosting=hosting.kind,
@@ -296,7 +296,7 @@ def _power_share(situation: Situation) -> Any:
     return situation.drawn("power of a busy device", "power-share.serving", maximum=1.0)
 
 
-def _fastest(situation: Situation, candidates: list[Candidate], shape: ModelShape, draws: MachineDraws) -> float:
+def _fastest(candidates: list[Candidate], shape: ModelShape, draws: MachineDraws) -> float:
     """Seconds in which the fastest likely hardware reads the active weights once [s]."""
     bandwidth = max((c.gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA for c in candidates)
     return float(shape.active_params * shape.bytes_per_param / (np.max(draws.devices) * bandwidth))

@@ -132,7 +132,7 @@ def model_shape(
         windowed_attention_width=width * windowed_layers,
         kv_bytes_per_token=kv * KV_BYTES,
         windowed_kv_bytes_per_token=windowed_kv * KV_BYTES,
-        window_tokens=_window(catalogue, model, trail, sampler),
+        window_tokens=_window(catalogue, model, trail),
     )
 
 
@@ -198,7 +198,7 @@ def _attention_width(model: Model, hidden: Any) -> Any:
     return hidden
 
 
-def _window(catalogue: Catalogue, model: Model, trail: Trail, sampler: Sampler) -> float:
+def _window(catalogue: Catalogue, model: Model, trail: Trail) -> float:
     """Attention window of windowed layers. One number per card, because features read it."""
     if not model.windowed_attention_layers:
         return 0.0
