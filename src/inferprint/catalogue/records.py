@@ -207,19 +207,31 @@ class Precision(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form(Record):
-    """Coefficients of one learned form.
+    """Coefficients of one learned form, with their covariance and the errors that it makes on what it has not seen.
 
-    `terms` multiply ideal seconds (or counts, then in seconds each); `effects` are added in logs by generation and
-    precision; `residual_sigma` is the log standard deviation of measured over predicted on models left out.
-    `arithmetic_peak` says which peak the arithmetic terms were fitted with: 16 bit, or the executed format's.
+    Attributes
+    ----------
+    rows, fingerprint
+        Measurements that it was fitted on, and the SHA-256 of their files.
+    terms
+        Coefficients by term: they multiply ideal seconds, or counts, then in seconds each. All are positive.
+    effects
+        "group:name" to what is added to the logarithm of the coefficients of a group of terms where `name` holds: a
+        format, generation, engine or kind of memory.
+    covariance
+        Of the logarithms of the terms, then of the effects, each in alphabetical order: the lower triangle, row by row.
+    residual
+        95 % bounds of ln(measured / predicted) on models left out of the fit, by kind of case; "all" is the pooled one.
     """
 
-    quantity: Literal["energy", "duration", "two-term"]
+    quantity: Literal["energy", "served-duration", "single-duration", "two-term"]
     status: Literal["provisional", "fitted"]
-    arithmetic_peak: Literal["fp16", "executed"]
+    rows: int = 0
+    fingerprint: str = ""
     terms: Mapping[str, Range]
     effects: Mapping[str, float] = field(default_factory=dict)
-    residual_sigma: float
+    covariance: tuple[float, ...] = ()
+    residual: Mapping[str, Range]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,6 +198,10 @@ def _value(kind: Kind, name: str, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
             raise CatalogueError(f"{where} must be a list of texts, not {value!r}")
         return list(value)
+    if wanted == "tuple[float, ...]":
+        if not isinstance(value, list | tuple):
+            raise CatalogueError(f"{where} must be a list of numbers, not {value!r}")
+        return [_real(item, f"{where}[{index}]", signed) for index, item in enumerate(value)]
     if wanted in ("int", "float"):
         return _number(value, wanted, where, signed)
     if not isinstance(value, {"str": str, "bool": bool}[wanted]):

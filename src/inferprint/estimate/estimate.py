@@ -109,6 +109,8 @@ def work_of(numbers: Mapping[str, Any]) -> dict[str, Any]:
         "cached_input_tokens": numbers["cached_input_tokens"] / n,
         "output_tokens": numbers["output_tokens"] / n,
         "n_requests": n,
+        # Pictures and video in a prompt are not asked about yet: none.
+        "media_prompts": 0.0 * n,
         "measured_seconds": numbers["request_duration_ms"] / MS_PER_S,
     }
 

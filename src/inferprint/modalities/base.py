@@ -36,6 +36,8 @@ class Modality:
         NumPy arrays and table columns.
     share, seen
         (shape, replica, traffic) -> ideal cost by feature and term, of the request's share and of what it sees.
+    alone
+        The same of one request on an engine that serves one at a time, whose devices take turns.
     """
 
     name: str
@@ -43,3 +45,4 @@ class Modality:
     count: Callable[[Mapping[str, Any], Any, Minimum], tuple[Any, ...]]
     share: Callable[[ModelShape, Replica, Traffic], Ideal]
     seen: Callable[[ModelShape, Replica, Traffic], Ideal]
+    alone: Callable[[ModelShape, Replica, Traffic], Ideal]

@@ -13,7 +13,9 @@ from inferprint.physics.terms import ModelShape, Replica, Traffic
 
 FEATURES = (
     Feature("request", "request", "prefill"),
+    Feature("media_prompts", "request", "prefill"),
     Feature("fresh_input_tokens", "token", "prefill"),
+    Feature("first_chunk_tokens", "token", "prefill"),
     Feature("prompt_pairs", "pair", "prefill"),
     Feature("windowed_prompt_pairs", "pair", "prefill"),
     Feature("cached_input_tokens", "token", "prefill"),
@@ -24,6 +26,9 @@ FEATURES = (
     Feature("measured_seconds", "s", "measured"),
 )
 
+CHUNK_TOKENS = 512
+"""Prompt tokens that an engine passes on together from one device to the next."""
+
 
 def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tuple[Any, ...]:
     """Features of text requests, in the order of `FEATURES`.
@@ -31,8 +36,8 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
     Parameters
     ----------
     columns
-        input_tokens, cached_input_tokens, output_tokens (per request, cached being part of input), n_requests and
-        measured_seconds.
+        input_tokens, cached_input_tokens, output_tokens (per request, cached being part of input), n_requests,
+        measured_seconds, and media_prompts: 1 for a request with pictures or video in its prompt, else 0.
     window
         Attention window of the card's model [tokens].
     """
@@ -41,7 +46,9 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
     fresh = n_in - cached
     return (
         n,
+        n * columns["media_prompts"],
         n * fresh,
+        n * minimum(fresh, CHUNK_TOKENS),
         n * work.causal_pairs(fresh, cached),
         n * work.windowed_causal_pairs(fresh, cached, window, minimum),
         n * cached,
@@ -57,6 +64,7 @@ def _prompt(shape: ModelShape, replica: Replica) -> dict[str, dict[str, Any]]:
     """What a request's own prompt costs, whoever else is there."""
     full, windowed = terms.cache_reads(shape, replica)
     return {
+        "media_prompts": {"media_prompts": 1.0},
         "fresh_input_tokens": {"prompt_linear": terms.prompt_linear_seconds(shape, replica)},
         "prompt_pairs": {"prompt_attention": terms.prompt_attention_seconds(shape.attention_width, replica)},
         "windowed_prompt_pairs": {
@@ -110,9 +118,32 @@ def _others(shape: ModelShape, replica: Replica, traffic: Traffic) -> dict[str, 
     )
     return {
         "kv_reads": others * reads,
+        "media_prompts": others / n_out * traffic.media_prompts,
         "prompt_linear": others / n_out * n_in * terms.prompt_linear_seconds(shape, replica),
         "prompt_attention": others / n_out * attention,
     }
 
 
-TEXT = Modality("text", FEATURES, count, share, seen)
+def alone(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
+    """Ideal time of one request alone on an engine that holds the layers on one device after the other.
+
+    A long prompt follows itself in chunks: while one device computes a chunk, the one before it computes the next. The
+    part that does so takes (n + (S - 1) min(n, chunk)) / S token times on S devices, attention 1 / S; an answer cannot.
+    """
+    costs = seen(shape, replica, traffic)
+    stages = replica.stages
+    linear = costs["fresh_input_tokens"]["prompt_linear"]
+    waiting = stages - 1
+    return {
+        **costs,
+        "fresh_input_tokens": {"prompt_linear": linear, "prompt_pipelined": linear / stages},
+        "first_chunk_tokens": {"prompt_pipelined": linear * waiting / stages},
+        **{
+            name: {"prompt_attention": costs[name]["prompt_attention"] / stages}
+            for name in ("prompt_pairs", "windowed_prompt_pairs")
+        },
+        "output_tokens": {**costs["output_tokens"], "layer_exchanges": shape.layers * (replica.devices - 1)},
+    }
+
+
+TEXT = Modality("text", FEATURES, count, share, seen, alone)

@@ -45,6 +45,10 @@ class ModelShape:
         Cache per token of the full and of the windowed attention layers [bytes].
     window_tokens
         Attention window of the windowed layers [tokens].
+    quantised_moe_layers
+        Layers with experts whose activations are quantised on the way in: 8-bit arithmetic.
+    kv_heads
+        Key and value heads that the cache can be split by; 1 where all heads share one latent vector.
     """
 
     total_params: Any
@@ -60,6 +64,8 @@ class ModelShape:
     kv_bytes_per_token: Any
     windowed_kv_bytes_per_token: Any
     window_tokens: Any
+    quantised_moe_layers: Any = 0.0
+    kv_heads: Any = np.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +75,17 @@ class Replica:
     Attributes
     ----------
     devices
-        Number of devices, G.
+        Number of devices that work on a step together, G.
     bandwidth
         Memory bandwidth of one device [bytes/s].
     flops_16, flops
         Dense FLOP/s of one device at 16 bit and at the precision that is executed.
     link_bandwidth
         Bandwidth of one device to its peers, one direction [bytes/s].
+    ranks
+        Groups of devices with sequences of their own (data-parallel attention).
+    stages
+        Devices that hold the layers one after the other and wait for each other.
     """
 
     devices: Any
@@ -83,15 +93,20 @@ class Replica:
     flops_16: Any
     flops: Any
     link_bandwidth: Any
+    ranks: Any = 1.0
+    stages: Any = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What else is on the replica: requests per decode step, and the usual lengths of the others [tokens]."""
+    """What else is on the replica: requests per decode step, the usual lengths of the others [tokens], and the share
+    of them with a picture or video in the prompt.
+    """
 
     batch: Any
     input_tokens: Any
     output_tokens: Any
+    media_prompts: Any = 0.0
 
 
 @equation("P_exp = (P - P_act) / (1 - k/E);  P_dense = P - P_exp", "docs/method.md#mixture-of-experts")
@@ -114,18 +129,17 @@ def compute_seconds(flop: Any, replica: Replica, flops: Any) -> Any:
     return flop / (replica.devices * flops)
 
 
-@equation("tau = 2 N d 2 bytes / A_link, 0 on one device", "docs/method.md#ideal-seconds")
+@equation("tau = 2 N d 2 bytes (G - 1)/G / A_link", "docs/method.md#ideal-seconds")
 def all_reduce_seconds(shape: ModelShape, replica: Replica) -> Any:
     """Seconds per token to exchange 16-bit activations twice a layer between the devices of a replica."""
-    return np.where(
-        np.greater(replica.devices, 1), 2 * shape.layers * shape.hidden_size * 2 / replica.link_bandwidth, 0.0
-    )
+    others = (replica.devices - 1) / replica.devices
+    return 2 * shape.layers * shape.hidden_size * 2 * others / replica.link_bandwidth
 
 
 def shared_step(shape: ModelShape, replica: Replica, batch: Any) -> dict[str, Any]:
     """Ideal cost of one decode step that does not grow with the batch, by term.
 
-    Weight terms in seconds; `layers` and `expert_layers` are counts, their coefficient is in seconds each.
+    Weight terms in seconds; the layers of each kind are counts, their coefficient is in seconds each.
     """
     experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
     dense = shape.total_params - experts
@@ -135,13 +149,15 @@ def shared_step(shape: ModelShape, replica: Replica, batch: Any) -> dict[str, An
         "expert_weights": read_seconds(b * experts * touched_experts(shape.expert_share, batch), replica),
         "layers": shape.layers,
         "expert_layers": shape.moe_layers,
+        "quantised_expert_layers": shape.quantised_moe_layers,
     }
 
 
 def own_step(shape: ModelShape, replica: Replica) -> dict[str, Any]:
     """Ideal cost of one request in one decode step, without its cache reads, by term.
 
-    `state_space_layers` and `sequences` are counts, their coefficient is in seconds each.
+    `state_space_layers` and `sequences` are counts, their coefficient is in seconds each; a rank handles its own
+    sequences only.
     """
     experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
     return {
@@ -149,15 +165,22 @@ def own_step(shape: ModelShape, replica: Replica) -> dict[str, Any]:
         "expert_arithmetic": compute_seconds(2 * experts * shape.expert_share, replica, replica.flops),
         "all_reduce": all_reduce_seconds(shape, replica),
         "state_space_layers": shape.state_space_layers,
-        "sequences": np.ones_like(np.asarray(shape.layers, dtype=float)),
+        "sequences": np.ones_like(np.asarray(shape.layers, dtype=float)) / replica.ranks,
     }
+
+
+@equation("copies = max(1, G / ranks / kv heads)", "docs/method.md#ideal-seconds")
+def cache_copies(shape: ModelShape, replica: Replica) -> Any:
+    """Copies of the cache on a replica: a head cannot be split, so more devices than heads hold it again."""
+    return np.maximum(replica.devices / replica.ranks / shape.kv_heads, 1.0)
 
 
 def cache_reads(shape: ModelShape, replica: Replica) -> tuple[Any, Any]:
     """Ideal seconds to read one cached token in all full, and in all windowed, attention layers."""
+    copies = cache_copies(shape, replica)
     return (
-        read_seconds(shape.kv_bytes_per_token, replica),
-        read_seconds(shape.windowed_kv_bytes_per_token, replica),
+        read_seconds(copies * shape.kv_bytes_per_token, replica),
+        read_seconds(copies * shape.windowed_kv_bytes_per_token, replica),
     )
 
 

@@ -75,6 +75,23 @@ def _split_normal(z: Array, interval: Range) -> Array:
     return logs
 
 
+@lru_cache(maxsize=32)
+def _main_axes(covariance: tuple[float, ...]) -> Array:
+    """Scaled main axes of a covariance, given as its lower triangle: shape (values, axes).
+
+    Axes that together hold less than a hundredth of the variance are left out: every source of draws costs time.
+    """
+    size = math.isqrt(2 * len(covariance))
+    matrix = np.zeros((size, size))
+    matrix[np.tril_indices(size)] = covariance
+    variances, vectors = np.linalg.eigh(matrix + np.tril(matrix, -1).T)
+    order = np.argsort(variances)[::-1]
+    variances, vectors = np.maximum(variances[order], 0.0), vectors[:, order]
+    kept = int(np.searchsorted(np.cumsum(variances), 0.99 * np.sum(variances))) + 1
+    axes: Array = vectors[:, :kept] * np.sqrt(variances[:kept])
+    return axes
+
+
 class Sampler:
     """Draws values and remembers from which sources, so that a card can say what its spread comes from.
 
@@ -104,9 +121,18 @@ class Sampler:
             self._drawn[key] = np.clip(_split_normal(self._normal(source), interval), minimum, maximum)
         return self._drawn[key]
 
-    def residual(self, source: str, sigma: float) -> Any:
-        """Log-normal factors with median 1 and log standard deviation `sigma`; element 0 is 1."""
-        return 1.0 if self.central_only or not sigma else np.exp(sigma * self._normal(source))
+    def joint(self, label: str, means: tuple[float, ...], covariance: tuple[float, ...]) -> Array:
+        """Draws of several values with common errors: shape (values, SIZE).
+
+        Parameters
+        ----------
+        covariance
+            Its lower triangle, row by row.
+        """
+        axes = _main_axes(covariance)
+        z = np.stack([self._normal(f"{label}:{index}") for index in range(axes.shape[1])])
+        drawn: Array = np.asarray(means)[:, None] + axes @ z
+        return drawn
 
     def weighted(self, source: str, values: Array, weights: Array) -> Array:
         """Draws of values in rising order by weight; element 0 is left to the caller."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from inferprint.catalogue import Form, Gpu, Precision
+from inferprint.catalogue import Form
 from inferprint.modalities.base import Ideal
 from inferprint.modalities.text import TEXT
 from inferprint.physics.power import device_energy
@@ -20,38 +21,89 @@ from inferprint.physics.terms import (
 )
 from inferprint.rates.card import Level, TermDetail
 from inferprint.rates.draws import SIZE, Array, central, full
+from inferprint.rates.per_second import idle_power
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import FEATURE_NAMES, Case, Situation
 from inferprint.units import GIGA, TERA
 
+MANY = 256
+"""Requests per step from which a stated concurrency partly waits in a queue: the forms know less there."""
+
 MEASURED = FEATURE_NAMES.index("measured_seconds")
 
 
-def replica_of(gpu: Gpu, precision: Precision, devices: Any, situation: Situation, *, executed: bool) -> Replica:
-    """The devices of a replica, with the peak that the form's arithmetic terms were fitted with."""
+FORMS = {"server": ("energy.served", "duration.served"), "local": ("duration.single", "duration.single")}
+"""Forms of energy and duration by kind of engine."""
+
+GROUPS: Mapping[str, frozenset[str]] = {
+    "arithmetic": frozenset({"dense_arithmetic", "expert_arithmetic", "prompt_linear"}),
+    "fixed": frozenset(
+        {"layers", "expert_layers", "quantised_expert_layers", "state_space_layers", "sequences", "media_prompts"}
+    ),
+    "prompt": frozenset({"prompt_linear", "prompt_pipelined", "prompt_attention"}),
+    "reads": frozenset({"dense_weights", "expert_weights", "kv_reads"}),
+    "layers": frozenset({"layers"}),
+}
+"""Terms that an effect of a group multiplies; effects of the group "all" multiply every term."""
+
+
+def replica_of(situation: Situation, case: Case, devices: Any) -> Replica:
+    """The devices of a replica, with the peak of the arithmetic that is executed."""
+    gpu, precision = case.gpu, case.precision
     peak_16 = (gpu.fp16_dense_tflops or 0.0) * TERA
+    # Without the units for a format, weights are unpacked and computed at 16 bit.
     peaks = {
         "fp8": gpu.fp8_dense_tflops,
         "int8": gpu.int8_dense_tops,
-        "fp4": gpu.fp4_dense_tflops or gpu.fp8_dense_tflops,
+        "fp4": gpu.fp4_dense_tflops,
         "fp32": (gpu.fp16_dense_tflops or 0.0) / 2,
     }
-    peak = (peaks.get(precision.arithmetic) or gpu.fp16_dense_tflops or 0.0) * TERA
     link = gpu.link_gb_per_s or situation.prior("link-bandwidth").value.value
+    turns = situation.engine.split == "layers"
     return Replica(
-        devices=devices,
+        devices=1.0 if turns else devices,
         bandwidth=(gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA,
         flops_16=peak_16,
-        flops=peak if executed else peak_16,
+        flops=(peaks.get(precision.arithmetic) or gpu.fp16_dense_tflops or 0.0) * TERA,
         # Published link rates count both directions.
         link_bandwidth=link * GIGA / 2,
+        ranks=float(situation.setup.sequence_ranks),
+        stages=devices if turns else 1.0,
     )
 
 
+def tags_of(situation: Situation, case: Case) -> frozenset[str]:
+    """What effects may hold for a case: engine, formats, generation, memory and kind of device."""
+    gpu, precision = case.gpu, case.precision
+    executed = {"fp8": gpu.fp8_dense_tflops, "fp4": gpu.fp4_dense_tflops, "int8": gpu.int8_dense_tops}
+    arithmetic = precision.arithmetic if executed.get(precision.arithmetic) else "fp16"
+    named = {situation.engine.id, precision.effect, f"{arithmetic}-arithmetic"}
+    return frozenset(named | {name for name in (gpu.generation, gpu.memory_kind, gpu.device_class) if name})
+
+
+def level_of(form: Form, tags: frozenset[str]) -> tuple[str, ...]:
+    """Effects of a form that multiply every term of a case."""
+    return tuple(name for name in form.effects if name.startswith("all:") and name[4:] in tags)
+
+
+def coefficients_of(situation: Situation, form: Form, tags: frozenset[str]) -> dict[str, Any]:
+    """Draws of a form's coefficients for a case, without the effects on all terms."""
+    logs = situation.parameters(form)
+    found: dict[str, Any] = {}
+    for term in form.terms:
+        total = logs[term]
+        for effect in form.effects:
+            group, _, name = effect.partition(":")
+            if name in tags and term in GROUPS.get(group, ()):
+                total = total + logs[effect]
+        found[term] = np.exp(total)
+    return found
+
+
 def _matrix(ideal: Ideal, coefficients: dict[str, Any], level: Any) -> Array:
-    """Weighted terms by feature, times a level: shape (SIZE, features)."""
+    """Weighted terms by feature, times a level of each feature: shape (SIZE, features)."""
     columns = [full(weighted(ideal.get(name, {}), coefficients)) for name in FEATURE_NAMES]
-    return np.stack(columns, axis=1) * full(level)[:, None]
+    return np.stack(columns, axis=1) * level
 
 
 def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], level: Level) -> tuple[TermDetail, ...]:
@@ -66,7 +118,10 @@ def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], level: Leve
 
 def _unknown_engine(situation: Situation) -> Any:
     """Factor on energy and time for what is not known of the engine: its age, and a service's layout of experts."""
-    age = situation.drawn("engine age", "engine-age") * _unknown_precision(situation)
+    age: Any = 1.0
+    if situation.setup.engine is None and situation.engine.kind == "server":
+        age = situation.drawn("engine age", "engine-age")
+    age = age * _unknown_precision(situation)
     sparse = situation.sizes.active < situation.sizes.total
     wide = sparse and situation.sizes.total >= situation.prior("layout.wide-experts-from").value.value
     if situation.hosting.kind != "service" or not wide:
@@ -82,44 +137,121 @@ def _unknown_precision(situation: Situation) -> Any:
     return situation.drawn("precision", "precision-at-service")
 
 
+def residual_kinds(sparse: bool, batch: Any) -> dict[str, Any]:
+    """Kinds of case that differ in how well the served forms do: name to whether a case is of it."""
+    many = np.greater(batch, MANY)
+    few = ~many
+    return {
+        "sparse, many requests": many & sparse,
+        "sparse": few & sparse,
+        "dense, many requests": many & ~np.asarray(sparse),
+        "dense": few & ~np.asarray(sparse),
+    }
+
+
+def served_residual(situation: Situation, form: Form, batch: Any) -> Any:
+    """Residual of a served form for a case, by its size of batch and whether it is a mixture of experts."""
+    sparse = situation.sizes.active < situation.sizes.total
+    kinds = residual_kinds(sparse, full(batch))
+    factor: Any = 1.0
+    for kind, holds in kinds.items():
+        if np.any(holds):
+            factor = np.where(holds, full(situation.form_error(form, kind)), factor)
+    return factor
+
+
 def energy_rates(
     situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
 ) -> tuple[Array, tuple[TermDetail, ...]]:
-    """Accelerator energy per unit of each feature [J], by the default form; and its central case in detail."""
-    form = situation.catalogue.forms["energy.default"]
-    names = (case.gpu.generation or "", case.precision.effect)
-    effects = tuple(form.effects[name] for name in names if name in form.effects)
+    """Accelerator energy per unit of each feature [J] of a server, by the default form; its central case in detail."""
+    form = situation.catalogue.forms["energy.served"]
+    tags = tags_of(situation, case)
+    logs = situation.parameters(form)
+    names = level_of(form, tags)
     engine, power = _unknown_engine(situation), case.gpu.max_power_w or 0.0
-    level = np.exp(sum(effects)) * situation.form_error(form, "energy form") * engine
-    joules = device_energy(1.0, replica.devices, power, level)
-    ideal, coefficients = TEXT.share(shape, replica, traffic), situation.coefficients(form)
+    level = np.exp(sum((logs[name] for name in names), start=0.0)) * engine
+    joules = device_energy(1.0, replica.devices, power, level * served_residual(situation, form, traffic.batch))
+    ideal, coefficients = TEXT.share(shape, replica, traffic), coefficients_of(situation, form, tags)
+    effects = tuple(form.effects[name] for name in names)
     parts = Level(central(joules), effects, central(replica.devices), power, central(engine))
-    return _matrix(ideal, coefficients, joules), _details(form, ideal, coefficients, parts)
+    return _matrix(ideal, coefficients, full(joules)[:, None]), _details(form, ideal, coefficients, parts)
+
+
+def _seconds(
+    situation: Situation, case: Case, ideal: Ideal, form: Form, residual: Any
+) -> tuple[Array, tuple[TermDetail, ...]]:
+    """Rates of a form that gives seconds, and its central case in detail."""
+    tags = tags_of(situation, case)
+    logs = situation.parameters(form)
+    names = level_of(form, tags)
+    engine = _unknown_engine(situation)
+    level = full(np.exp(sum((logs[name] for name in names), start=0.0)) * engine)
+    coefficients = coefficients_of(situation, form, tags)
+    effects = tuple(form.effects[name] for name in names)
+    parts = Level(central(level), effects, 1.0, 0.0, central(engine))
+    return _matrix(ideal, coefficients, level[:, None] * residual), _details(form, ideal, coefficients, parts)
 
 
 def duration_rates(
-    situation: Situation, shape: ModelShape, replica: Replica, traffic: Traffic
+    situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
 ) -> tuple[Array, tuple[TermDetail, ...]]:
     """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
-    form = situation.catalogue.forms["duration.default"]
-    engine = _unknown_engine(situation)
-    level = situation.form_error(form, "duration form") * engine
-    ideal, coefficients = TEXT.seen(shape, replica, traffic), situation.coefficients(form)
-    parts = Level(central(level), (), central(replica.devices), 0.0, central(engine))
-    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, parts)
+    if situation.engine.kind == "local":
+        form = situation.catalogue.forms["duration.single"]
+        return _seconds(situation, case, TEXT.alone(shape, replica, traffic), form, _part_residual(situation, form))
+    form = situation.catalogue.forms["duration.served"]
+    residual = full(served_residual(situation, form, traffic.batch))[:, None]
+    return _seconds(situation, case, TEXT.seen(shape, replica, traffic), form, residual)
 
 
-def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) -> tuple[Array, tuple[TermDetail, ...]]:
+def _part_residual(situation: Situation, form: Form) -> Array:
+    """Residual of the single-request form by feature: prompts are harder to predict than answers."""
+    errors = {part: full(situation.form_error(form, part)) for part in ("prefill", "decode")}
+    return np.stack([errors.get(feature.part, errors["decode"]) for feature in TEXT.features], axis=1)
+
+
+def device_time_rates(
+    situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
+) -> Array:
+    """Device time of a request's share per unit of each feature [s]: the duration form on the share's work."""
+    if situation.engine.kind == "local":
+        return duration_rates(situation, case, shape, replica, traffic)[0]
+    form = situation.catalogue.forms["duration.served"]
+    residual = full(served_residual(situation, form, traffic.batch))[:, None]
+    return _seconds(situation, case, TEXT.share(shape, replica, traffic), form, residual)[0]
+
+
+def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices: Any) -> Array:
+    """Accelerator energy per unit of each feature [J] where one request runs alone: power times time.
+
+    One device works while the others, if any, hold their layers and wait.
+    """
+    limit = case.gpu.max_power_w or 0.0
+    waiting = (devices - 1.0) * full(idle_power(situation, case.gpu)) if np.any(np.greater(devices, 1)) else 0.0
+    shared = case.gpu.memory_kind == "unified"
+    names = dict.fromkeys(("prefill", "decode"), "unified") if shared else {"prefill": "prompt", "decode": "answer"}
+    parts = {
+        part: situation.drawn(f"power of a busy device:{name}", f"power-share.{name}", maximum=1.0) * limit
+        for part, name in names.items()
+    }
+    watts = np.stack([full(parts.get(feature.part, parts["decode"])) for feature in TEXT.features], axis=1)
+    return seconds * (watts + full(waiting)[:, None])
+
+
+def two_term_rates(
+    situation: Situation, case: Case, shape: ModelShape, replica: Replica
+) -> tuple[Array, tuple[TermDetail, ...]]:
     """Duration per unit of each feature [s], by the two-term form; and its central case in detail."""
     form = situation.catalogue.forms["two-term"]
-    level = situation.form_error(form, "two-term form")
     ideal: Ideal = {
         "fresh_input_tokens": {"prefill": two_term_prefill_seconds(shape, replica)},
         "output_tokens": {"decode": two_term_decode_seconds(shape, replica)},
     }
-    coefficients = situation.coefficients(form)
-    parts = Level(central(level), (), central(replica.devices), 0.0, 1.0)
-    return _matrix(ideal, coefficients, level), _details(form, ideal, coefficients, parts)
+    logs = situation.parameters(form)
+    coefficients = {term: np.exp(logs[term]) for term in form.terms}
+    residual = full(situation.form_error(form, situation.engine.kind))
+    parts = Level(1.0, (), 1.0, 0.0, 1.0)
+    return _matrix(ideal, coefficients, residual[:, None]), _details(form, ideal, coefficients, parts)
 
 
 def measured_rates(power: Any, share: Any, batch: Any) -> tuple[Array, Array, Array]:

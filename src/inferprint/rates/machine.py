@@ -20,17 +20,20 @@ from inferprint.catalogue import (
 )
 from inferprint.errors import DoesNotFit, InvalidInput
 from inferprint.modalities.text import TEXT
-from inferprint.physics.power import device_energy, device_seconds
-from inferprint.physics.terms import TERM_EQUATIONS, ModelShape, Traffic
+from inferprint.physics.power import device_energy
+from inferprint.physics.terms import TERM_EQUATIONS, ModelShape
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import EQUATIONS, Tier
 from inferprint.rates.card import MachineCard, MachineDraws, TermDetail
 from inferprint.rates.draws import Array, Sampler, full
 from inferprint.rates.forms import (
+    device_time_rates,
     duration_rates,
     energy_rates,
+    local_energy_rates,
     measured_rates,
     replica_of,
+    tags_of,
     two_term_rates,
     with_decode_rate,
     with_measured_time,
@@ -41,13 +44,14 @@ from inferprint.rates.operating_point import (
     batch_is_known,
     batch_is_solved,
     device_time_measured,
+    engine_of,
     operating_point,
     record_operating_point,
 )
 from inferprint.rates.per_second import manufacture, per_second
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, counted, rewritten
-from inferprint.techniques.apply import parse, stated_precision
+from inferprint.techniques.apply import Use, parse, stated_precision
 from inferprint.units import GIGA
 
 HARDWARE_FIELDS = (
@@ -82,22 +86,9 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     UnknownName, Undisclosed, DoesNotFit, InvalidInput
         See `inferprint.errors`.
     """
-    trail, sampler = Trail(), Sampler()
-    uses = parse(setup.techniques)
-    match = resolve_model(catalogue, setup.model_id)
-    for technique, values in uses:
-        used = ", ".join(f"{key} = {value}" for key, value in values.items())
-        trail.add(f"technique {technique.name}", used, "", "given", f"{technique.equation} ({technique.reference})")
-    _check_text(match.model)
-    trail.add(
-        "model_id", match.model.id, "", "given", f"'{setup.model_id}' {match.how}", match.model.origin("developer")
-    )
-    sizes = model_sizes(match.model, setup.total_params_b, setup.active_params_b, trail)
-    setup = _service(catalogue, setup, match, trail)
-    hosting = find_hosting(catalogue, setup, trail)
-    precision, stated = _precision(catalogue, setup.precision, match, stated_precision(uses), trail)
-    situation = Situation(catalogue, setup, match.model, sizes, hosting, precision, stated, trail, sampler)
-    shape = model_shape(catalogue, match.model, sizes, precision, trail, sampler)
+    situation, match, uses = situation_of(catalogue, setup)
+    trail, sampler, hosting = situation.trail, situation.sampler, situation.hosting
+    shape = shape_of(situation)
     candidates, cases = _cases(situation, shape)
     draws = _mixed(situation, shape, candidates, cases)
     record_operating_point(situation, draws)
@@ -112,13 +103,54 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
         trail=trail,
         tier=_tier(situation),
         fastest_s_per_token=_fastest(candidates, shape, draws),
-        coefficients=catalogue.forms["energy.default"].status,
+        coefficients=catalogue.forms["energy.served"].status,
         mixed=len(candidates) > 1,
         hosting=hosting.kind,
         cloud=node.cloud if node is not None else None,
         service=hosting.service.id if hosting.service is not None else None,
         region_hint=match.region_hint,
         country_hint=match.country_hint,
+    )
+
+
+def situation_of(
+    catalogue: Catalogue, setup: MachineSetup, *, sampler: Sampler | None = None
+) -> tuple[Situation, ModelMatch, tuple[Use, ...]]:
+    """Model, sizes, host, format and engine of a setup, with the reason for each; and the techniques in use.
+
+    Raises
+    ------
+    UnknownName, Undisclosed, InvalidInput
+        See `inferprint.errors`.
+    """
+    trail = Trail()
+    uses = parse(setup.techniques)
+    match = resolve_model(catalogue, setup.model_id)
+    for technique, values in uses:
+        used = ", ".join(f"{key} = {value}" for key, value in values.items())
+        trail.add(f"technique {technique.name}", used, "", "given", f"{technique.equation} ({technique.reference})")
+    _check_text(match.model)
+    trail.add(
+        "model_id", match.model.id, "", "given", f"'{setup.model_id}' {match.how}", match.model.origin("developer")
+    )
+    sizes = model_sizes(match.model, setup.total_params_b, setup.active_params_b, trail)
+    setup = _service(catalogue, setup, match, trail)
+    hosting = find_hosting(catalogue, setup, trail)
+    precision, stated = _precision(catalogue, setup.precision, match, stated_precision(uses), trail)
+    engine = engine_of(setup, hosting, trail)
+    sampler = sampler or Sampler()
+    return (
+        Situation(catalogue, setup, match.model, sizes, hosting, precision, stated, engine, trail, sampler),
+        match,
+        uses,
+    )
+
+
+def shape_of(situation: Situation) -> ModelShape:
+    """The shape of a situation's model."""
+    s = situation
+    return model_shape(
+        s.catalogue, s.model, s.sizes, s.precision, s.trail, s.sampler, bytes_per_param=s.setup.bytes_per_param
     )
 
 
@@ -225,19 +257,17 @@ def _record_hardware(situation: Situation, candidate: Candidate, details: Iterab
             trail.add(f"{node.id} {name}", value, unit, "catalogue", f"{name} of {node.id}", node.origin(name))
     if node is None and gpu.power_boundary != "system":
         trail.warnings.append(f"no host is known for {gpu.name}: energy and manufacture of a host are left out")
-    _record_forms(situation, gpu, {detail.form for detail in details})
+    _record_forms(situation, Case(candidate, situation.precision), {detail.form for detail in details})
 
 
-def _record_forms(situation: Situation, gpu: Gpu, used: set[str]) -> None:
+def _record_forms(situation: Situation, case: Case, used: set[str]) -> None:
     """Write down the coefficients and effects of the forms in use."""
     for form in (form for form in situation.catalogue.forms.values() if form.id in used):
-        if form.id == "energy.default" and situation.precision.effect == "fp8":
-            situation.warn("fp8 is the least certain format of the first coefficients: do not compare it with others")
-        for name in (gpu.generation or "", situation.precision.effect):
-            if name in form.effects:
-                origin, effect = form.origin("effects"), form.effects[name]
+        tags = tags_of(situation, case)
+        for name, effect in form.effects.items():
+            if name.partition(":")[2] in tags:
                 reason = f"{form.status} effect in logs"
-                situation.trail.add(f"{form.id} effect of {name}", effect, "", "catalogue", reason, origin)
+                situation.trail.add(f"{form.id} effect of {name}", effect, "", "catalogue", reason, form.origin("effects"))
         for term, value in form.terms.items():
             origin, reason = form.origin("terms"), f"{form.status} coefficient"
             situation.trail.add(f"{form.id} {term}", value, "", "catalogue", reason, origin)
@@ -254,8 +284,8 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
     """Rates of one case, with draws."""
     devices, batch = operating_point(situation, case, shape)
     gpu, method = case.gpu, situation.setup.method
-    executed = replica_of(gpu, case.precision, devices, situation, executed=True)
-    two_duration, details = two_term_rates(situation, shape, executed)
+    replica = replica_of(situation, case, devices)
+    two_duration, details = two_term_rates(situation, case, shape, replica)
     two_seconds = two_duration / full(batch)[:, None]
     two_energy = device_energy(two_seconds, full(devices)[:, None], gpu.max_power_w, 1.0)
     energy, seconds, duration = two_energy, two_seconds, two_duration
@@ -263,12 +293,14 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
         share = _power_share(situation) if method == "default" else 1.0
         energy, seconds, duration = measured_rates(devices * (gpu.max_power_w or 0.0), share, batch)
     elif method == "default":
-        replica = replica_of(gpu, case.precision, devices, situation, executed=False)
-        traffic = Traffic(batch, *situation.traffic_lengths)
-        energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
-        share = full(_power_share(situation))[:, None]
-        seconds = device_seconds(energy, full(devices)[:, None], gpu.max_power_w, share)
-        duration, duration_details = duration_rates(situation, shape, replica, traffic)
+        traffic = situation.traffic(batch)
+        duration, duration_details = duration_rates(situation, case, shape, replica, traffic)
+        seconds = device_time_rates(situation, case, shape, replica, traffic)
+        energy_details: tuple[TermDetail, ...] = ()
+        if situation.engine.kind == "local":
+            energy = local_energy_rates(situation, case, seconds, full(devices))
+        else:
+            energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
         details = (*energy_details, *duration_details, *details)
     per_token = situation.setup.measured_seconds_per_token
     if per_token is not None and batch_is_known(situation):

@@ -107,9 +107,18 @@ class _Facts:
 
 
 def model_shape(
-    catalogue: Catalogue, model: Model, sizes: Sizes, precision: Precision, trail: Trail, sampler: Sampler
+    catalogue: Catalogue,
+    model: Model,
+    sizes: Sizes,
+    precision: Precision,
+    trail: Trail,
+    sampler: Sampler,
+    bytes_per_param: float | None = None,
 ) -> ModelShape:
-    """Everything about a model that decides its cost, in SI units; floats, or draws where predicted."""
+    """Everything about a model that decides its cost, in SI units; floats, or draws where predicted.
+
+    `bytes_per_param` is the size of the weight file over the parameters, where it differs from the format's usual one.
+    """
     facts = _Facts(catalogue, model, sizes, trail, sampler)
     layers = facts.get("layers", model.layers, "layers")
     hidden = facts.get("hidden_size", model.hidden_size, "")
@@ -123,7 +132,7 @@ def model_shape(
         total_params=sizes.total * BILLION,
         active_params=sizes.active * BILLION,
         expert_share=expert_share,
-        bytes_per_param=precision.bytes_per_param,
+        bytes_per_param=bytes_per_param or precision.bytes_per_param,
         layers=layers,
         moe_layers=moe_layers,
         state_space_layers=state_space,
@@ -133,7 +142,16 @@ def model_shape(
         kv_bytes_per_token=kv * KV_BYTES,
         windowed_kv_bytes_per_token=windowed_kv * KV_BYTES,
         window_tokens=_window(catalogue, model, trail),
+        quantised_moe_layers=moe_layers if precision.arithmetic == "fp8" else 0.0,
+        kv_heads=_kv_heads(model),
     )
+
+
+def _kv_heads(model: Model) -> float:
+    """Heads that the cache can be split by: one where all share a latent vector; no limit where nothing is known."""
+    if model.kv_heads:
+        return float(model.kv_heads)
+    return 1.0 if model.kv_elements_per_token is not None else float("inf")
 
 
 def _expert_share(model: Model, sizes: Sizes, facts: _Facts) -> Any:

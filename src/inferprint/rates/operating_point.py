@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from inferprint.catalogue import Gpu, Prior
+from inferprint.catalogue import Form, Gpu, Prior
 from inferprint.errors import DoesNotFit, InvalidInput
 from inferprint.modalities.text import TEXT
 from inferprint.physics import serving
-from inferprint.physics.terms import ModelShape, Traffic
-from inferprint.provenance.trace import How
+from inferprint.physics.terms import ModelShape
+from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import Z95, Range
 from inferprint.rates.card import MachineDraws
 from inferprint.rates.draws import SIZE, Array, bounds, central
+from inferprint.rates.engines import ENGINES, Engine, find_engine
 from inferprint.rates.forms import duration_rates, replica_of
-from inferprint.rates.hosting import does_not_fit
+from inferprint.rates.hosting import Hosting, does_not_fit
+from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, central_shape, counted, decode_per_token
 from inferprint.units import BYTES_PER_GB
 
@@ -43,11 +45,12 @@ class Memory:
 
 def memory_of(situation: Situation, gpu: Gpu) -> Memory:
     """How an engine uses the memory of `gpu`."""
+    local = "-local" if situation.engine.kind == "local" else ""
     return Memory(
         (gpu.memory_gb or 0.0) * BYTES_PER_GB,
-        situation.prior("memory.usable-share").value.value,
-        situation.prior("memory.weight-overhead").value.value,
-        situation.prior("memory.work-bytes").value.value,
+        situation.prior(f"memory.usable-share{local}").value.value,
+        situation.prior(f"memory.weight-overhead{local}").value.value,
+        situation.prior(f"memory.work-bytes{local}").value.value,
     )
 
 
@@ -70,6 +73,19 @@ def device_time_measured(situation: Situation) -> bool:
     """True where a measured duration is the device time of a known batch: given, or 1 on a desk."""
     setup = situation.setup
     return setup.device_time_measured or (setup.measured_seconds is not None and batch_is_known(situation))
+
+
+def engine_of(setup: MachineSetup, hosting: Hosting, trail: Trail) -> Engine:
+    """The serving software: stated, else one request at a time on a desk, else a current server."""
+    if setup.engine is not None:
+        engine = find_engine(setup.engine)
+        trail.add("engine", engine.id, "", "given", engine.meaning)
+        return engine
+    alone = hosting.kind == "desk" and setup.batch_size in (None, 1) and hosting.service is None
+    engine = ENGINES["llama.cpp" if alone else "vllm"]
+    reason = "one request at a time" if alone else "engine unknown: its age and kind are part of the interval"
+    trail.add("engine", engine.id, "", "assumed", f"{reason}: {engine.meaning}")
+    return engine
 
 
 def batch_is_known(situation: Situation) -> bool:
@@ -157,21 +173,25 @@ def _solved_batch(
     batches = np.exp(np.linspace(0.0, np.log(np.maximum(central(most), 1.0 + 1e-9)), SIZE))
 
     def times(situation: Situation, shape: ModelShape, devices: Any) -> Array:
-        replica = replica_of(case.gpu, case.precision, devices, situation, executed=False)
-        traffic = Traffic(batches, *situation.traffic_lengths)
-        seen: Array = duration_rates(situation, shape, replica, traffic)[0] @ features
+        replica = replica_of(situation, case, devices)
+        seen: Array = duration_rates(situation, case, shape, replica, situation.traffic(batches))[0] @ features
         return seen
 
-    form = situation.catalogue.forms["duration.default"]
-    residual = situation.form_error(form, "duration form")
-    misfit = np.log(seconds / times(situation, shape, devices) * residual)
-    weights = np.exp(-(((misfit / form.residual_sigma) ** 2 + _prior_distance(situation, batches) ** 2) / 2))
-    drawn = situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
     expected = times(situation.central(), central_shape(shape), central(devices))
+    form = situation.catalogue.forms["duration.served"]
+    misfit = np.log(seconds / expected) / spread_of(form)
+    weights = np.exp(-((misfit**2 + _prior_distance(situation, batches) ** 2) / 2))
+    drawn = situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
     solvable = expected[0] <= seconds <= expected[-1]
     drawn[0] = np.interp(seconds, expected, batches) if solvable else np.median(drawn[1:])
     _warn_of_limits(situation, case, seconds, expected)
     return drawn
+
+
+def spread_of(form: Form) -> float:
+    """Log standard deviation of a form's error on models that it has not seen."""
+    bounds = form.residual["all"]
+    return (bounds.high - bounds.low) / (2 * Z95)
 
 
 def _prior_distance(situation: Situation, batches: Array) -> Array:

@@ -38,7 +38,7 @@ def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Arra
     active, life = _active_share(situation), _life_seconds(situation, case.node)
     device_kg = sampler.spread("accelerator manufacture:method", manufacture(situation, gpu, "embodied_kgco2e"))
     device_l = sampler.spread("water of manufacture:model", manufacture(situation, gpu, "embodied_water_l"))
-    idle_w = idle_energy(1.0, devices, _idle_power(situation, gpu), host.share, host.idle_w, active)
+    idle_w = idle_energy(1.0, devices, idle_power(situation, gpu), host.share, host.idle_w, active)
     return {
         "host_w": full(host_energy(1.0, host.share, host.active_w)),
         "idle_w": full(idle_w),
@@ -101,7 +101,7 @@ def _active_share(situation: Situation) -> Any:
     return situation.drawn(f"active share:{name}", f"active-share.{name}", minimum=0.01, maximum=1.0)
 
 
-def _idle_power(situation: Situation, gpu: Gpu) -> Any:
+def idle_power(situation: Situation, gpu: Gpu) -> Any:
     """Power of one device with the model loaded and no request [W]."""
     known = gpu.idle_loaded_power_w if gpu.idle_loaded_power_w is not None else gpu.idle_power_w
     if known is not None:

@@ -13,6 +13,14 @@ class MachineSetup:
 
     Attributes
     ----------
+    engine
+        The serving software, one of `rates.engines.ENGINES`; None where nobody said.
+    sequence_ranks
+        Groups of a replica's devices that keep sequences of their own (data-parallel attention).
+    bytes_per_param
+        Size of the weight file over the parameters, where it differs from the format's usual one.
+    traffic
+        Prompt and answer length of the other requests [tokens], and the share of them with pictures in the prompt.
     measured_seconds_per_token
         A measured time per output token [s]; the batch is solved from it.
     measured_seconds, measured_work
@@ -30,6 +38,10 @@ class MachineSetup:
     replica_gpu_count: int | None = None
     batch_size: float | None = None
     precision: str | None = None
+    bytes_per_param: float | None = None
+    engine: str | None = None
+    sequence_ranks: int = 1
+    traffic: tuple[float, float, float] | None = None
     techniques: tuple[str, ...] = ()
     active_share: float | None = None
     total_params_b: float | None = None

@@ -11,16 +11,25 @@ import numpy as np
 from inferprint.catalogue import Catalogue, Form, Gpu, Model, Node, Precision, Prior
 from inferprint.modalities.base import Modality
 from inferprint.modalities.text import TEXT
-from inferprint.physics.terms import ModelShape
+from inferprint.physics.terms import ModelShape, Traffic
 from inferprint.physics.work import Minimum
 from inferprint.provenance.source import Provenance
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import Range
 from inferprint.rates.draws import Array, Sampler, central
+from inferprint.rates.engines import Engine
 from inferprint.rates.hosting import Candidate, Hosting
 from inferprint.rates.model import Sizes
 from inferprint.rates.setup import MachineSetup
 from inferprint.techniques.apply import Use
+
+FORM_LABELS = {
+    "energy": "energy form",
+    "served-duration": "duration form",
+    "single-duration": "duration form",
+    "two-term": "two-term form",
+}
+"""What the errors of a form are called by, in results."""
 
 FEATURE_NAMES = tuple(feature.name for feature in TEXT.features)
 
@@ -54,6 +63,7 @@ class Situation:
     hosting: Hosting
     precision: Precision
     precision_stated: bool
+    engine: Engine
     trail: Trail
     sampler: Sampler
     noted: set[str] = field(default_factory=set)
@@ -81,17 +91,25 @@ class Situation:
         if text not in self.trail.warnings:
             self.trail.warnings.append(text)
 
-    def form_error(self, form: Form, name: str) -> Any:
-        """Residual of a form: half of its variance is shared by all models, half is this model's own."""
-        sigma = form.residual_sigma / np.sqrt(2.0)
-        return self.sampler.residual(f"{name}:all", sigma) * self.sampler.residual(f"{name}:{self.model.id}", sigma)
+    def form_error(self, form: Form, kind: str) -> Any:
+        """Residual of a form for a kind of case: half of its variance is shared by all models, half this model's own.
 
-    def coefficients(self, form: Form) -> dict[str, Any]:
-        """Draws of a form's coefficients; those of the prompt share one error."""
-        return {
-            term: self.sampler.spread(f"{form.id} prompt weight" if "prompt" in term else f"{form.id} {term}", value)
-            for term, value in form.terms.items()
-        }
+        The pooled residual stands in for a kind that has none.
+        """
+        bounds = form.residual.get(kind, form.residual["all"]).scaled(np.sqrt(0.5))
+        label = FORM_LABELS[form.quantity]
+        both = (f"{label}:all", f"{label}:{self.model.id}")
+        logs = sum(self.sampler.spread(source, bounds, minimum=-np.inf) for source in both)
+        return np.exp(logs)
+
+    def parameters(self, form: Form) -> dict[str, Any]:
+        """Draws of the logarithms of a form's terms and of its effects, by name; they share the errors of the fit."""
+        means = {name: float(np.log(value.value)) for name, value in sorted(form.terms.items())}
+        means |= dict(sorted(form.effects.items()))
+        if self.sampler.central_only or not form.covariance:
+            return dict(means)
+        label = f"{FORM_LABELS[form.quantity]} coefficients"
+        return dict(zip(means, self.sampler.joint(label, tuple(means.values()), form.covariance), strict=True))
 
     def central(self) -> Situation:
         """The same without spread, and with a trail of its own."""
@@ -105,12 +123,14 @@ class Situation:
     @property
     def usual_lengths(self) -> tuple[float, float]:
         """Central prompt and answer length of the other requests [tokens]."""
-        return usual_lengths(self.catalogue)
+        return self.setup.traffic[:2] if self.setup.traffic is not None else usual_lengths(self.catalogue)
 
-    @property
-    def traffic_lengths(self) -> tuple[Any, Any]:
-        """Usual prompt and answer lengths of the other requests [tokens]."""
-        return (
+    def traffic(self, batch: Any) -> Traffic:
+        """The other requests of a batch: as stated, else of the usual lengths."""
+        if self.setup.traffic is not None:
+            return Traffic(batch, *self.setup.traffic)
+        return Traffic(
+            batch,
             self.drawn("lengths of other requests:input", "mix.input-tokens"),
             self.drawn("lengths of other requests:output", "mix.output-tokens", minimum=1.0),
         )
@@ -144,13 +164,16 @@ def decode_per_token(modality: Modality, lengths: tuple[float, float], window: f
     return per_token
 
 
-def counted(modality: Modality, lengths: tuple[float, float], window: float, *, cached: float = 0.0) -> Array:
-    """Features of one request of `lengths` (prompt and answer) [tokens]."""
+def counted(
+    modality: Modality, lengths: tuple[float, float], window: float, *, cached: float = 0.0, media: float = 0.0
+) -> Array:
+    """Features of one request of `lengths` (prompt and answer) [tokens]; `media` is 1 with pictures in the prompt."""
     work = {
         "input_tokens": lengths[0],
         "cached_input_tokens": cached,
         "output_tokens": lengths[1],
         "n_requests": 1.0,
+        "media_prompts": media,
         "measured_seconds": 0.0,
     }
     return np.array(modality.count(work, window, min), dtype=float)

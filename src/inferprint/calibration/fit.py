@@ -1,0 +1,191 @@
+"""Learns the coefficients of all forms from measurements, with the errors that they make on models left out."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from inferprint.calibration.design import Array, Design, Point, design_of
+from inferprint.calibration.forms import ENERGY, SERVED, SINGLE, TWO_TERM
+from inferprint.calibration.left_out import left_out
+from inferprint.calibration.observations import Observations, Quantity, Refusal
+from inferprint.calibration.regression import Fitted, Spec, fit, ordinary_least_squares, predict
+from inferprint.calibration.scores import bounds_by_kind
+from inferprint.catalogue import Catalogue
+from inferprint.quantities import Z95, Range
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One form, the quantities that it is fitted on, the one that it is judged by, and how.
+
+    Attributes
+    ----------
+    kind
+        Point -> kind of case, for which a residual of its own is looked for.
+    """
+
+    spec: Spec
+    quantities: tuple[Quantity, ...]
+    scored: Quantity
+    fit: Callable[[Spec, Design], Fitted]
+    kind: Callable[[Point], str]
+
+
+def _part(point: Point) -> str:
+    """Whether a request is a prompt alone or an answer alone: prompts are harder to predict."""
+    n_in, n_out, _ = point.observation.work
+    return "prefill" if n_out == 0 else "decode" if n_in == 0 else "both"
+
+
+def _kind(point: Point) -> str:
+    return point.ideal.kind
+
+
+TASKS = (
+    Task(ENERGY, ("energy_per_output_token", "prompt_energy"), "energy_per_output_token", fit, _kind),
+    Task(SERVED, ("served_time_per_token",), "served_time_per_token", fit, _kind),
+    Task(SINGLE, ("single_request_duration",), "single_request_duration", fit, _part),
+    Task(TWO_TERM, ("single_request_duration",), "single_request_duration", ordinary_least_squares, lambda _: "local"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A fitted form with its rows and its errors.
+
+    Attributes
+    ----------
+    predicted, unseen
+        What the fit says of each row of the design, and what a fit without the row's model says [s].
+    residual
+        95 % bounds of ln(measured / predicted) on models left out, by kind of case.
+    """
+
+    task: Task
+    fitted: Fitted
+    design: Design
+    predicted: Array
+    unseen: Array
+    residual: Mapping[str, Range]
+
+    @property
+    def terms(self) -> dict[str, Range]:
+        """Coefficients by term with the bounds of their 95 % interval."""
+        count = len(self.fitted.spec.terms)
+        logs, widths = self.fitted.values[:count], Z95 * self.fitted.deviations[:count]
+        names = self.fitted.spec.names[:count]
+        return {
+            name: Range(*np.exp([value, value - width, value + width]).tolist())
+            for name, value, width in zip(names, logs, widths, strict=True)
+        }
+
+    @property
+    def effects(self) -> dict[str, float]:
+        """Effects in logs."""
+        count = len(self.fitted.spec.terms)
+        return dict(zip(self.fitted.spec.names[count:], self.fitted.values[count:].tolist(), strict=True))
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """SHA-256 over the files' contents, in the order of their names."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def learn(task: Task, observations: Observations, catalogue: Catalogue) -> Learned:
+    """Fit one form, then again without each model."""
+    design = design_of(observations, task.quantities, catalogue)
+    used = design.where(design.weight > 0)
+    fitted = task.fit(task.spec, design)
+
+    def again(rows: Design) -> Fitted:
+        return task.fit(task.spec, rows)
+
+    unseen = left_out(again, used, "model")
+    scored = np.array([p.observation.quantity == task.scored for p in used.points])
+    residuals = np.log(used.target / unseen)[scored]
+    rows = used.where(scored)
+    kinds = [task.kind(p) for p in rows.points]
+    bounds = bounds_by_kind(residuals, kinds, rows.labels("model").tolist())
+    return Learned(task, fitted, used, predict(fitted, used), unseen, bounds)
+
+
+def learn_all(observations: Observations, catalogue: Catalogue) -> list[Learned]:
+    """All forms. The two-term form is judged on served requests too, whose answers it was not fitted on."""
+    learned = [learn(task, observations, catalogue) for task in TASKS]
+    served = next(item for item in learned if item.task.spec is SERVED)
+    two_term = next(item for item in learned if item.task.spec is TWO_TERM)
+    guessed = predict(two_term.fitted, served.design)
+    residuals = np.log(served.design.target / guessed)
+    models = served.design.labels("model").tolist()
+    bounds = bounds_by_kind(residuals, ["server"] * len(models), models)
+    both = {"local": two_term.residual["all"], "server": bounds["all"]}
+    pooled = Range(0.0, min(b.low for b in both.values()), max(b.high for b in both.values()))
+    widened = Learned(
+        two_term.task,
+        two_term.fitted,
+        two_term.design,
+        two_term.predicted,
+        two_term.unseen,
+        {"all": pooled, **both},
+    )
+    return [widened if item is two_term else item for item in learned]
+
+
+def refusals(observations: Observations, learned: Iterable[Learned]) -> list[Refusal]:
+    """Every row that could not be used, once for each quantity."""
+    found = {(r.row_id, r.quantity): r for r in observations.refused}
+    for item in learned:
+        found |= {(r.row_id, r.quantity): r for r in item.design.refused}
+    return list(found.values())
+
+
+def coefficients_text(learned: Iterable[Learned], print_of_data: str, date: datetime.date) -> str:
+    """The coefficient file: what `data/forms` holds, and what a folder for --catalog may hold under forms/."""
+    head = (
+        "# Written by `inferprint fit`: do not edit. `terms` multiply ideal seconds, or counts, then in seconds each;\n"
+        "# `effects` are added in logs; `covariance` is that of the logs; `residual` bounds ln(measured / predicted).\n"
+    )
+    return head + "".join(_form_text(item, print_of_data, date) for item in learned)
+
+
+def _digits(value: float, digits: int = 6) -> str:
+    return f"{value:.{digits}g}"
+
+
+def _form_text(item: Learned, print_of_data: str, date: datetime.date) -> str:
+    spec, fitted = item.task.spec, item.fitted
+    size = len(fitted.values)
+    lines = [
+        "",
+        "[[form]]",
+        f'id = "{spec.id}"',
+        f'quantity = "{spec.quantity}"',
+        'status = "fitted"',
+        f"rows = {len(item.design.points)}",
+        f'fingerprint = "{print_of_data}"',
+        f"covariance = [{', '.join(_digits(fitted.covariance[i, j], 4) for i in range(size) for j in range(i + 1))}]",
+        'source = "calibration"',
+        f'date = "{date.isoformat()}"',
+        'quality = "medium"',
+        "",
+        "[form.terms]",
+        *(f"{name} = {_range_text(value)}" for name, value in item.terms.items()),
+    ]
+    if item.effects:
+        lines += ["", "[form.effects]", *(f'"{name}" = {_digits(value)}' for name, value in item.effects.items())]
+    lines += ["", "[form.residual]", *(f'"{name}" = {_range_text(value)}' for name, value in item.residual.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _range_text(value: Range) -> str:
+    names = ("value", "low", "high")
+    return "{ " + ", ".join(f"{name} = {_digits(number)}" for name, number in zip(names, value, strict=True)) + " }"

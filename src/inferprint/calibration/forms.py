@@ -1,0 +1,111 @@
+"""The forms that are fitted: their terms, what physics allows their coefficients, and the effects that may hold.
+
+Energies are fitted over the power limit of the devices, so a coefficient of energy is one of time times the share of
+the limit that is drawn meanwhile. A coefficient of ideal seconds cannot be below 1 where the term fills the time and
+power is at the limit: nothing beats its datasheet. The arithmetic of a step is held at 2.5 times its ideal time or more,
+because the energy measured for it would else need more than the limit. Terms that a fit with models left out does not need are not here;
+`docs/calibration.md` says which were tried.
+"""
+
+from __future__ import annotations
+
+from inferprint.calibration.regression import Bound, Spec
+
+
+
+def _seconds(start: float, low: float = 1e-7) -> Bound:
+    """A coefficient in seconds for each layer, sequence or the like."""
+    return Bound(low, start, 1e-3)
+
+
+ENERGY = Spec(
+    id="energy.served",
+    quantity="energy",
+    view="share",
+    terms={
+        "dense_weights": Bound(0.2, 0.7, 3.0),
+        "expert_weights": Bound(0.2, 0.7, 5.0),
+        "kv_reads": Bound(0.2, 0.7, 5.0),
+        "dense_arithmetic": Bound(0.5, 1.0, 6.0),
+        "expert_arithmetic": Bound(0.5, 1.5, 20.0),
+        "layers": _seconds(3e-5),
+        "quantised_expert_layers": _seconds(2e-5),
+        "sequences": _seconds(2e-5),
+        "state_space_layers": Bound(1e-9, 1e-6, 1e-4),
+        "all_reduce": Bound(0.1, 1.0, 8.0),
+        "prompt_linear": Bound(1.0, 1.8, 3.5),
+        "prompt_attention": Bound(1.0, 1.8, 30.0),
+        "media_prompts": Bound(1e-5, 0.01, 0.3),
+    },
+    effects=(
+        "all:blackwell",
+        "all:eager",
+        "all:volta",
+        "all:vllm-2024",
+        "fixed:vllm-2024",
+        "arithmetic:fp8-arithmetic",
+    ),
+)
+
+SERVED = Spec(
+    id="duration.served",
+    quantity="served-duration",
+    view="seen",
+    terms={
+        "dense_weights": Bound(1.0, 1.3, 3.0),
+        "expert_weights": Bound(1.0, 1.3, 5.0),
+        "kv_reads": Bound(1.0, 1.1, 5.0),
+        "dense_arithmetic": Bound(2.5, 2.6, 6.0),
+        "expert_arithmetic": Bound(1.0, 1.5, 20.0),
+        "layers": _seconds(5e-5),
+        "expert_layers": _seconds(5e-5),
+        "quantised_expert_layers": _seconds(1e-5),
+        "sequences": _seconds(3e-5),
+        "state_space_layers": Bound(1e-9, 1e-6, 1e-4),
+        "all_reduce": Bound(0.3, 1.0, 8.0),
+        "prompt_linear": Bound(1.0, 1.5, 10.0),
+        "prompt_attention": Bound(1.0, 2.0, 30.0),
+        "media_prompts": Bound(1e-5, 0.01, 0.3),
+    },
+    effects=(
+        "all:int4",
+        "all:mxfp4",
+        "all:vllm-0.11",
+        "all:vllm-2024",
+        "fixed:vllm-0.11",
+        "fixed:vllm-2024",
+    ),
+)
+
+SINGLE = Spec(
+    id="duration.single",
+    quantity="single-duration",
+    view="seen",
+    terms={
+        "dense_weights": Bound(1.0, 1.1, 3.0),
+        "kv_reads": Bound(1.0, 1.1, 5.0),
+        "layers": _seconds(7e-5),
+        "prompt_linear": Bound(0.05, 1.0, 10.0),
+        "prompt_pipelined": Bound(0.05, 1.5, 10.0),
+        "prompt_attention": Bound(0.1, 6.0, 40.0),
+        "layer_exchanges": _seconds(2e-4),
+    },
+    effects=(
+        "prompt:consumer",
+        "prompt:hbm",
+        "prompt:unified",
+        "prompt:gguf",
+        "reads:hbm",
+        "layers:hbm",
+        "layers:unified",
+    ),
+    # Peaks of consumer cards are stated for sums in 32 bit, at half the rate of the 16-bit sums that the engine uses.
+    centres={"prompt:consumer": -0.7},
+)
+
+TWO_TERM = Spec(
+    id="two-term",
+    quantity="two-term",
+    view="two_term",
+    terms={"prefill": Bound(0.0, 1.0, 100.0), "decode": Bound(0.0, 1.0, 100.0)},
+)

@@ -1,0 +1,387 @@
+"""Measured points, as one table: what was measured, on what, and how the models of this package are asked for it.
+
+A file has the columns of `data/benchmarks/*/text.csv` (its README lists them); one row may hold several quantities.
+A row that lacks a field its quantity needs, names something unknown or states what cannot be is refused with its id and
+the reason; a missing prompt length is assumed by task, and marked.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from inferprint.calibration.benchmarks.base import MEDIA_WORDS, USUAL_PROMPTS, Benchmark, stated_engine
+from inferprint.catalogue import Catalogue, resolve_gpu, resolve_model, resolve_precision
+from inferprint.discovery import members
+from inferprint.errors import FileProblem, InferprintError
+from inferprint.rates import MachineSetup
+
+Row = Mapping[str, str]
+Quantity = Literal[
+    "single_request_duration",
+    "served_time_per_token",
+    "energy_per_output_token",
+    "prompt_energy",
+    "image_energy",
+    "video_energy",
+]
+SCORED: tuple[Quantity, ...] = (
+    "single_request_duration",
+    "served_time_per_token",
+    "energy_per_output_token",
+    "image_energy",
+    "video_energy",
+)
+"""Quantities that are scored, in the order of the tables. `prompt_energy` is only fitted."""
+
+MAX_POWER_SHARE = 2.0
+"""GPU power over its board limit above which a row is taken for a mistake."""
+
+GPU_BOUNDARY = "gpu_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One measured value.
+
+    Attributes
+    ----------
+    measured
+        In the unit of the quantity: [s], [s/token] or [J] per token, request, image or video.
+    work
+        Prompt and answer length [tokens]; 1 with pictures or video in the prompt.
+    setup
+        The machine as the cards take it.
+    weight
+        In a fit; 0 for a row that is only compared with.
+    assumed
+        What the row did not state and was filled in.
+    """
+
+    row_id: str
+    source: str
+    quantity: Quantity
+    measured: float
+    work: tuple[float, float, float]
+    setup: MachineSetup
+    weight: float
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that cannot be used for a quantity, and why."""
+
+    row_id: str
+    source: str
+    quantity: Quantity
+    reason: str
+
+
+@dataclass(slots=True)
+class Observations:
+    """What a set of files holds."""
+
+    kept: list[Observation] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+    def of(self, quantity: Quantity) -> list[Observation]:
+        """The values of one quantity."""
+        return [item for item in self.kept if item.quantity == quantity]
+
+
+class _Refused(Exception):  # noqa: N818
+    """A row is not an observation of a quantity, for the reason given."""
+
+
+def data_folder() -> Path:
+    """The folder of the measurements that come with this package.
+
+    Raises
+    ------
+    FileProblem
+        It is not there: only the source tree holds it.
+    """
+    folder = Path(__file__).resolve().parents[3] / "data" / "benchmarks"
+    if not folder.is_dir():
+        raise FileProblem(
+            "the measurements are not installed with the package",
+            hint="Clone the repository, or name files of your own with --observations.",
+        )
+    return folder
+
+
+def benchmarks() -> dict[str, Benchmark]:
+    """Known sources of measurements, by name."""
+    return members("inferprint.calibration.benchmarks", Benchmark)
+
+
+@cache
+def _stated_use(source: str) -> Mapping[str, object]:
+    """What `source.toml` says of a source; nothing for a source that this package does not hold."""
+    try:
+        path = data_folder() / source / "source.toml"
+    except FileProblem:
+        return {}
+    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def read_own(catalogue: Catalogue) -> Observations:
+    """The measurements of this package."""
+    return read_files(sorted(data_folder().glob("*/*.csv")), catalogue)
+
+
+def read_files(paths: Iterable[Path], catalogue: Catalogue) -> Observations:
+    """Measured values of several files; a measurement that two of them hold is taken once.
+
+    Raises
+    ------
+    FileProblem
+        A file that cannot be read, or that is no table of measurements.
+    """
+    found, seen = Observations(), set[tuple[object, ...]]()
+    for path in paths:
+        for row in _rows(path):
+            for item in _read_row(row, catalogue):
+                key = _identity(item)
+                if key not in seen:
+                    seen.add(key)
+                    (found.kept if isinstance(item, Observation) else found.refused).append(item)  # type: ignore[attr-defined]
+    return found
+
+
+def _identity(item: Observation | Refusal) -> tuple[object, ...]:
+    if isinstance(item, Refusal):
+        return item.source, item.row_id, item.quantity
+    return item.source, item.quantity, item.setup, item.work, round(math.log(item.measured), 6)
+
+
+NEEDED_COLUMNS = ("row_id", "gpu")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a file, with the source's name in each."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in NEEDED_COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise FileProblem(
+                    f"{path.name} is no table of measurements: it has no column {' and no '.join(missing)}",
+                    hint="data/benchmarks/README.md lists the columns.",
+                )
+            rows = [{key: value or "" for key, value in row.items() if key} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FileProblem(f"cannot read {path}: {error}", hint="Give a CSV file in UTF-8.") from error
+    for row in rows:
+        row.setdefault("source", path.parent.name)
+    return rows
+
+
+def _read_row(row: Row, catalogue: Catalogue) -> list[Observation | Refusal]:
+    """Everything that a row measures."""
+    found: list[Observation | Refusal] = []
+    for quantity, measures in QUANTITIES.items():
+        if not measures(row):
+            continue
+        try:
+            found.append(_observation(row, quantity, catalogue))
+        except (_Refused, InferprintError) as error:
+            reason = error.message if isinstance(error, InferprintError) else str(error)
+            found.append(Refusal(row.get("row_id", ""), row.get("source", ""), quantity, reason))
+    return found
+
+
+def _number(row: Row, name: str) -> float | None:
+    """A number of a row; None where it states none.
+
+    Raises
+    ------
+    _Refused
+        It is not a number, or negative.
+    """
+    text = row.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise _Refused(f"{name} is '{text}', not a number") from None
+    if not math.isfinite(value) or value < 0:
+        raise _Refused(f"{name} is {text}: it cannot be negative or infinite")
+    return value
+
+
+def _needed(row: Row, name: str) -> float:
+    value = _number(row, name)
+    if value is None:
+        raise _Refused(f"{name} is not stated")
+    return value
+
+
+def _positive(row: Row, name: str) -> float:
+    value = _needed(row, name)
+    if value <= 0:
+        raise _Refused(f"{name} is {value:g}: it must be above 0")
+    return value
+
+
+def _alone(row: Row) -> bool:
+    return row.get("serving_mode", "").startswith("single_stream")
+
+
+def _is_text(row: Row) -> bool:
+    return "n_out_tokens" in row
+
+
+QUANTITIES: Mapping[Quantity, Callable[[Row], bool]] = {
+    "single_request_duration": lambda row: _is_text(row) and _alone(row) and bool(row.get("duration_s")),
+    "served_time_per_token": lambda row: (
+        _is_text(row)
+        and not _alone(row)
+        and row.get("serving_mode") != "prefill_only"
+        and bool(row.get("system_output_tokens_per_s") or row.get("duration_s"))
+    ),
+    "energy_per_output_token": lambda row: _is_text(row) and bool(row.get("energy_per_output_token_j")),
+    "prompt_energy": lambda row: row.get("serving_mode") == "prefill_only" and bool(row.get("energy_per_request_j")),
+    "image_energy": lambda row: bool(row.get("energy_per_image_j")),
+    "video_energy": lambda row: bool(row.get("energy_per_video_j")),
+}
+"""Whether a row measures a quantity."""
+
+
+def _observation(row: Row, quantity: Quantity, catalogue: Catalogue) -> Observation:
+    """One value of a row.
+
+    Raises
+    ------
+    _Refused, InferprintError
+        The row lacks what the quantity needs, or states what cannot be.
+    """
+    if quantity in ("image_energy", "video_energy"):
+        raise _Refused("pictures and video have no form yet")
+    if row.get("repeats_row_id"):
+        raise _Refused(f"the same run as {row['repeats_row_id']}")
+    benchmark = benchmarks().get(row.get("source", ""), Benchmark(row.get("source", "")))
+    work, assumed = _work(row, quantity, benchmark)
+    if not row.get("precision_name"):
+        # The card takes the format in which the model was published.
+        assumed = (*assumed, "precision_name")
+    setup = _setup(row, quantity, benchmark, work, catalogue)
+    measured = MEASURED[quantity](row)
+    return Observation(
+        row.get("row_id", ""), benchmark.name, quantity, measured, work, setup, _weight(row, quantity, setup), assumed
+    )
+
+
+def _served_time(row: Row) -> float:
+    """Time per output token that a request of the batch sees [s]."""
+    if _number(row, "system_output_tokens_per_s"):
+        return _positive(row, "concurrency") / _positive(row, "system_output_tokens_per_s")
+    return _positive(row, "duration_s") / _positive(row, "n_out_tokens")
+
+
+def _gpu_energy(name: str) -> Callable[[Row], float]:
+    def measured(row: Row) -> float:
+        boundary = row.get("energy_boundary", "") or GPU_BOUNDARY
+        if boundary != GPU_BOUNDARY:
+            raise _Refused(f"the energy is of the boundary {boundary}, not of the GPUs alone")
+        return _positive(row, name)
+
+    return measured
+
+
+MEASURED: Mapping[Quantity, Callable[[Row], float]] = {
+    "single_request_duration": lambda row: _positive(row, "duration_s"),
+    "served_time_per_token": _served_time,
+    "energy_per_output_token": _gpu_energy("energy_per_output_token_j"),
+    "prompt_energy": _gpu_energy("energy_per_request_j"),
+}
+
+
+def _work(row: Row, quantity: Quantity, benchmark: Benchmark) -> tuple[tuple[float, float, float], tuple[str, ...]]:
+    """Prompt and answer length [tokens] and whether pictures are in the prompt; and what of it is assumed."""
+    n_out = 0.0 if quantity == "prompt_energy" else _needed(row, "n_out_tokens")
+    if n_out == 0 and quantity in ("served_time_per_token", "energy_per_output_token"):
+        raise _Refused("n_out_tokens is 0: there is no time or energy per output token")
+    task = row.get("task", "").lower()
+    media = float(any(word in task for word in MEDIA_WORDS))
+    n_in = _number(row, "n_in_tokens")
+    if n_in is not None:
+        if n_in + n_out == 0:
+            raise _Refused("neither prompt nor answer has a token")
+        return (n_in, n_out, media), ()
+    rules = benchmark.prompt_tokens or USUAL_PROMPTS
+    return (next(tokens for word, tokens in rules if word in task), n_out, media), ("n_in_tokens",)
+
+
+def _setup(
+    row: Row, quantity: Quantity, benchmark: Benchmark, work: tuple[float, float, float], catalogue: Catalogue
+) -> MachineSetup:
+    """The machine of a row."""
+    gpu = resolve_gpu(catalogue, row.get("gpu", ""))
+    model = resolve_model(catalogue, row.get("model_key") or row.get("model_id", "")).model
+    precision = row.get("precision_name", "")
+    count = _positive(row, "gpu_count")
+    _check_power(row, gpu.max_power_w)
+    if row.get("serving_mode") == "disaggregated":
+        raise _Refused("prompts and answers run on separate workers, whose split is not stated")
+    one = quantity in ("single_request_duration", "prompt_energy")
+    requests = 1.0 if one else _needed(row, "concurrency")
+    if requests < 1:
+        raise _Refused(f"concurrency is {requests:g}: a batch has at least one request")
+    replica, ranks = _layout(row, count)
+    return MachineSetup(
+        model_id=model.id,
+        gpu_id=gpu.id,
+        gpu_count=int(count),
+        replica_gpu_count=int(replica),
+        batch_size=max(1.0, requests * replica / count),
+        precision=resolve_precision(catalogue, precision).id if precision else None,
+        bytes_per_param=_number(row, "weight_bytes_per_param"),
+        engine=benchmark.engine(row) if benchmark.engine is not None else stated_engine(row),
+        sequence_ranks=int(ranks),
+        traffic=work if work[1] else None,
+    )
+
+
+def _layout(row: Row, count: float) -> tuple[float, float]:
+    """Devices of a replica, and the ranks among which its sequences are split.
+
+    Experts spread over more devices than the attention is split over hold one copy of the model together; where the
+    source calls the rest data parallel, each rank has its own sequences.
+    """
+    tensor = _number(row, "tensor_parallel") or count
+    pipeline, expert = _number(row, "pipeline_parallel") or 1.0, _number(row, "expert_parallel") or 1.0
+    replica = min(max(tensor * pipeline, expert), count)
+    data = _number(row, "data_parallel") or 1.0
+    ranks = data if expert > tensor else 1.0
+    return replica, min(max(ranks, 1.0), replica)
+
+
+def _check_power(row: Row, limit_w: float | None) -> None:
+    power = _number(row, "avg_gpu_power_w_per_gpu")
+    if power is not None and limit_w and power > MAX_POWER_SHARE * limit_w:
+        raise _Refused(f"{power:g} W per GPU is more than twice its limit of {limit_w:g} W")
+
+
+def _weight(row: Row, quantity: Quantity, setup: MachineSetup) -> float:
+    """Weight of a row in a fit, by what its source says of the quantity; 0 where it is only compared with."""
+    stated = _stated_use(row.get("source", ""))
+    use = stated.get("use", {})
+    only = stated.get("check_only", {})
+    if not isinstance(use, Mapping) or use.get(quantity) != "fit":
+        return 0.0
+    if isinstance(only, Mapping) and any(row.get(column) in values for column, values in only.items()):
+        return 0.0
+    # Layers one after the other on several devices: the waiting ones are inside, which no form describes.
+    if setup.engine == "eager" and (setup.gpu_count or 1) > 1:
+        return 0.0
+    weight = stated.get("weight", 1.0)
+    return float(weight) if isinstance(weight, int | float) else 1.0

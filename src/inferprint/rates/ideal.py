@@ -1,0 +1,111 @@
+"""What a measured request ideally costs: the terms that a calibration fits coefficients to, from the cards' own code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from inferprint.catalogue import Catalogue
+from inferprint.errors import InvalidInput
+from inferprint.modalities.base import Ideal
+from inferprint.modalities.text import TEXT
+from inferprint.physics.terms import two_term_decode_seconds, two_term_prefill_seconds
+from inferprint.rates.draws import Array, Sampler, central
+from inferprint.rates.forms import GROUPS, replica_of, residual_kinds, tags_of
+from inferprint.rates.machine import shape_of, situation_of
+from inferprint.rates.operating_point import operating_point
+from inferprint.rates.setup import MachineSetup
+from inferprint.rates.situation import FEATURE_NAMES, Case, counted
+
+__all__ = ["GROUPS", "IdealRequest", "ideal_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class IdealRequest:
+    """Ideal cost of one request on stated hardware at a stated batch.
+
+    Attributes
+    ----------
+    share, seen
+        Seconds (or counts) by term of the request's share of the batch, and of what it sees.
+    two_term
+        The same of the two-term form.
+    tags
+        Names of the effects that may hold.
+    kind
+        Kind of case whose residual the served forms use.
+    devices, batch, max_power_w
+        Devices of the replica, requests per step, board power limit of one device [W].
+    model, family, architecture
+        Record of the catalogue.
+    """
+
+    share: Mapping[str, float]
+    seen: Mapping[str, float]
+    two_term: Mapping[str, float]
+    tags: frozenset[str]
+    kind: str
+    devices: float
+    batch: float
+    max_power_w: float
+    model: str
+    family: str
+    architecture: str
+    total_params_b: float
+    active_params_b: float
+
+
+def ideal_request(catalogue: Catalogue, setup: MachineSetup, work: tuple[float, float, float]) -> IdealRequest:
+    """Ideal cost of a request on one stated accelerator.
+
+    Parameters
+    ----------
+    work
+        Prompt and answer length [tokens], and 1 with pictures or video in the prompt, else 0.
+
+    Raises
+    ------
+    InvalidInput, UnknownName, Undisclosed, DoesNotFit
+        The setup names no single accelerator, or cannot be.
+    """
+    if setup.gpu_id is None or setup.batch_size is None:
+        raise InvalidInput("gpu_id", "a measurement needs one stated accelerator and batch size")
+    situation, _, _ = situation_of(catalogue, setup, sampler=Sampler(central_only=True))
+    shape = shape_of(situation)
+    case = Case(situation.hosting.candidates[0], situation.precision)
+    devices, batch = operating_point(situation, case, shape)
+    replica, traffic = replica_of(situation, case, devices), situation.traffic(batch)
+    local = situation.engine.kind == "local"
+    n_in, n_out, media = work
+    features = counted(TEXT, (n_in, n_out), float(shape.window_tokens), media=media)
+    kinds = residual_kinds(situation.sizes.active < situation.sizes.total, central(batch))
+    return IdealRequest(
+        share=_terms(TEXT.alone(shape, replica, traffic) if local else TEXT.share(shape, replica, traffic), features),
+        seen=_terms(TEXT.alone(shape, replica, traffic) if local else TEXT.seen(shape, replica, traffic), features),
+        two_term={
+            "prefill": n_in * central(two_term_prefill_seconds(shape, replica)),
+            "decode": n_out * central(two_term_decode_seconds(shape, replica)),
+        },
+        tags=tags_of(situation, case),
+        kind=next(kind for kind, holds in kinds.items() if np.all(holds)),
+        devices=central(devices),
+        batch=central(batch),
+        max_power_w=case.gpu.max_power_w or 0.0,
+        model=situation.model.id,
+        family=situation.model.base_family or situation.model.family or situation.model.id,
+        architecture=situation.model.architecture,
+        total_params_b=situation.sizes.total,
+        active_params_b=situation.sizes.active,
+    )
+
+
+def _terms(ideal: Ideal, features: Array) -> dict[str, float]:
+    """Sum over the features, by term."""
+    found: dict[str, float] = {}
+    for feature, terms in ideal.items():
+        count = features[FEATURE_NAMES.index(feature)]
+        for term, value in terms.items():
+            found[term] = found.get(term, 0.0) + float(count * central(value))
+    return found
