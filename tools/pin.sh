@@ -13,4 +13,4 @@ compile() { # OUTPUT EXTRAS...
 }
 
 compile requirements/runtime.txt --extra run "$@"
-compile requirements/dev.txt --extra run --extra validate --extra dev --constraints requirements/runtime.txt "$@"
+compile requirements/dev.txt --extra run --extra fit --extra validate --extra dev --constraints requirements/runtime.txt "$@"
