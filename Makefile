@@ -11,7 +11,7 @@ export PYTHON
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test format lint types contracts drift unit fmt data bench pins run-env dev-env clean
+.PHONY: help demo test format lint types contracts drift unit fmt data fit bench pins run-env dev-env clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
@@ -51,6 +51,10 @@ data: dev-env ## rebuild the generated data, the packaged catalogue and the READ
 	@$(PY) tools/match_prices.py
 	@$(PY) tools/fit_shapes.py
 	@$(PY) tools/build_catalogue.py
+	@$(PY) tools/readme.py
+
+fit: dev-env ## learn the coefficients again from data/benchmarks, and score them (a minute); report in out/fit
+	@$(PY) tools/fit.py
 	@$(PY) tools/readme.py
 
 bench: dev-env ## run every script in benchmarks/

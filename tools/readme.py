@@ -1,4 +1,4 @@
-"""Fill the generated blocks of README.md from what the commands really print.
+"""Fill the generated blocks of README.md and docs/calibration.md from what the commands really print.
 
 python tools/readme.py [TRACES]           write; TRACES is the folder of the two Azure traces, for the second block
 python tools/readme.py --check [TRACES]   exit with 1 where a block is not what the commands print
@@ -6,14 +6,17 @@ python tools/readme.py --check [TRACES]   exit with 1 where a block is not what 
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+CALIBRATION = ROOT / "docs" / "calibration.md"
 TRACES = ("AzureLLMInferenceTrace_conv.csv", "AzureLLMInferenceTrace_code.csv")
 NODES = ("generic:hgx-h100-8", "generic:hgx-a100-80-8")
 
@@ -47,6 +50,57 @@ def _traces(folder: Path) -> str:
     return "\n\n".join(blocks)
 
 
+QUANTITIES = {
+    ("single_request_duration", "all"): "duration of one request alone",
+    ("served_time_per_token", "all"): "time per output token, served in batches",
+    ("energy_per_output_token", "ML.ENERGY v2, v3"): "GPU energy per output token, served in batches",
+}
+"""What the README's table shows, of the quantities and rows in data/validation.json."""
+
+
+def _validation() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((ROOT / "data" / "validation.json").read_text(encoding="utf-8"))[
+        "left_out"
+    ]
+    return found
+
+
+def _summary() -> str:
+    """Errors on models left out: the default form, the two-term form and the peer, one line a quantity."""
+    lines = [
+        "| quantity | rows | default | two-term | EcoLogits | within the 95 % interval |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (quantity, rows_of), name in QUANTITIES.items():
+        rows = [row for row in _validation() if (row["quantity"], row["rows_of"]) == (quantity, rows_of)]
+        by_form = {row["form"]: row for row in rows if row["left_out"] in ("model", "nothing")}
+        errors = [
+            f"{by_form[form]['mdape_pct']:.1f} / {by_form[form]['p90_ape_pct']:.0f} %"
+            for form in ("default", "two-term", "ecologits")
+        ]
+        default = by_form["default"]
+        cells = [name, f"{default['rows']:,}", *errors, f"{default['coverage95_pct']:.0f} %"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _results() -> str:
+    """Errors of the forms on what they have not seen, from data/validation.json."""
+    peers = {"ecologits": "EcoLogits, true batch and devices", "ecologits-defaults": "EcoLogits, its defaults"}
+    lines = [
+        "| quantity | rows | left out | form | median error | 90th percentile | bias | within 95 % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in _validation():
+        name = row["quantity"].replace("_", " ") + ("" if row["rows_of"] == "all" else f", {row['rows_of']}")
+        form = peers.get(row["form"], row["form"])
+        left = "-" if row["left_out"] == "nothing" else f"one {row['left_out']}"
+        numbers = [f"{row[key]:.1f} %" for key in ("mdape_pct", "p90_ape_pct", "bias_pct")]
+        within = "-" if row["coverage95_pct"] is None else f"{row['coverage95_pct']:.1f} %"
+        lines.append("| " + " | ".join([name, f"{row['rows']:,}", left, form, *numbers, within]) + " |")
+    return "\n".join(lines)
+
+
 def _filled(text: str, name: str, content: str) -> str:
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
@@ -57,12 +111,16 @@ def main() -> int:
     arguments = [argument for argument in sys.argv[1:] if argument != "--check"]
     text = README.read_text(encoding="utf-8")
     wanted = _filled(text, "example", _example())
+    wanted = _filled(wanted, "results", _summary())
     if arguments:
         wanted = _filled(wanted, "azure", _traces(Path(arguments[0])))
+    page = CALIBRATION.read_text(encoding="utf-8")
+    wanted_page = _filled(page, "results", _results())
     if "--check" not in sys.argv:
         README.write_text(wanted, encoding="utf-8")
-    elif wanted != text:
-        print("README.md does not show what the commands print: run python tools/readme.py")
+        CALIBRATION.write_text(wanted_page, encoding="utf-8")
+    elif (wanted, wanted_page) != (text, page):
+        print("README.md or docs/calibration.md does not show what the commands print: run python tools/readme.py")
         return 1
     return 0
 

@@ -90,9 +90,9 @@ def test_an_error_is_data_with_json(call):
 
 
 def test_explain_shows_the_level_taken_apart(call):
-    # Hopper -0.09, bf16 -0.02, 4 devices of 700 W: 2508 W.
+    # No effect holds for 16 bit on Hopper; 4 devices of 700 W: 2,800 W.
     _, out, _ = call("explain", "llama-3.1-70b", *WORK, "--node", "dgx-h100", "--country", "FR")
-    assert "exp(-0.09 + -0.02) x 4 devices x 700 W x engine (1) = 2,510" in out
+    assert "exp(0) x 4 devices x 700 W x engine (1) = 2,800" in out
 
 
 def test_compare_needs_two_models(call):

@@ -9,16 +9,16 @@ import pytest
 
 from inferprint.modalities.text import TEXT
 
-COLUMNS = ("input_tokens", "cached_input_tokens", "output_tokens", "n_requests", "measured_seconds")
+COLUMNS = ("input_tokens", "cached_input_tokens", "output_tokens", "n_requests", "media_prompts", "measured_seconds")
 ROWS = [
-    (0.0, 0.0, 0.0, 1.0, 0.0),
-    (1.0, 0.0, 1.0, 1.0, 0.0),
-    (90.0, 0.0, 615.0, 1.0, 0.0),
-    (127.0, 126.0, 1.0, 1.0, 2.5),
-    (128.0, 128.0, 128.0, 3.0, 0.0),
-    (1000.0, 700.0, 0.0, 1.0, 0.25),
-    (200_000.0, 150_000.0, 32_000.0, 12.0, 30.0),
-    (99_999_999.0, 1.0, 77.0, 1.0, 0.0),
+    (0.0, 0.0, 0.0, 1.0, 0.0, 0.0),
+    (1.0, 0.0, 1.0, 1.0, 1.0, 0.0),
+    (90.0, 0.0, 615.0, 1.0, 0.0, 0.0),
+    (127.0, 126.0, 1.0, 1.0, 0.0, 2.5),
+    (128.0, 128.0, 128.0, 3.0, 1.0, 0.0),
+    (1000.0, 700.0, 0.0, 1.0, 0.0, 0.25),
+    (200_000.0, 150_000.0, 32_000.0, 12.0, 0.0, 30.0),
+    (99_999_999.0, 1.0, 77.0, 1.0, 0.0, 0.0),
 ]
 NAMES = [feature.name for feature in TEXT.features]
 

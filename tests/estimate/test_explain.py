@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from tests.setups import ESTIMATOR, NAMES, request
@@ -15,13 +16,48 @@ def explained(setup: str = "node, dense", **changes):
     return explain(ESTIMATOR.estimate(request(setup, **changes)))
 
 
-@pytest.mark.parametrize("setup", NAMES)
+@pytest.mark.parametrize("setup", [name for name in NAMES if name != "desk"])
 def test_energy_terms_add_up_to_the_energy(setup):
     found = explained(setup)
-    terms = sum(step.value for step in found.terms if step.name.startswith("energy.default"))
+    terms = sum(step.value for step in found.terms if step.name.startswith("energy.served"))
     assert terms == pytest.approx(step_value(found, "energy by the terms"), rel=1e-9)
     if not found.result.machine.mixed:
         assert terms / 3600 == pytest.approx(found.result.breakdown["accelerator_energy_wh"].value, rel=1e-9)
+
+
+def test_energy_of_one_request_alone_is_power_times_time_and_has_no_terms():
+    found = explained("desk")
+    assert {step.name.split()[0] for step in found.terms} == {"duration.single", "two-term"}
+    assert "energy by the terms" not in {step.name for step in found.steps}
+
+
+@pytest.mark.parametrize("setup", NAMES)
+def test_terms_of_energy_are_joules_and_all_others_seconds(setup):
+    units = {(step.name.startswith("energy."), step.unit) for step in explained(setup).terms}
+    assert units <= {(True, "J"), (False, "s")}
+
+
+def test_a_level_of_seconds_shows_its_effects():
+    # gpt-oss in mxfp4 on one H100: the level of the duration is exp(effect), and nothing of the hardware
+    found = explained("own GPU, dense", model_id="gpt-oss-20b", precision="mxfp4")
+    effect = ESTIMATOR.catalogue.forms["duration.served"].effects["all:mxfp4"]
+    level = next(step for step in found.levels if step.name == "duration.served level")
+    assert level.numbers == f"exp({effect:g}) x engine (1)"
+    assert level.value == pytest.approx(math.exp(effect), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "changes, equation",
+    [
+        ({}, "t_s = the duration form on the request's share of the batch"),
+        ({"method": "two-term"}, "t_s = duration / B"),
+        ({"request_duration_ms": 9000.0}, "t_s = measured time / B"),
+    ],
+    ids=str,
+)
+def test_device_time_says_how_it_came_about(changes, equation):
+    steps = explained("own GPU, dense", **changes).steps
+    assert next(step.equation for step in steps if step.name == "device time") == equation
 
 
 def step_value(found, name):
@@ -31,7 +67,7 @@ def step_value(found, name):
 @pytest.mark.parametrize("setup", NAMES)
 def test_duration_terms_add_up_to_the_duration(setup):
     found = explained(setup)
-    terms = sum(step.value for step in found.terms if step.name.startswith("duration.default"))
+    terms = sum(step.value for step in found.terms if step.name.startswith("duration."))
     # Of several likely accelerators the value is the median, and the terms are those of one.
     if not found.result.machine.mixed:
         assert 1000 * terms == pytest.approx(found.result.duration_ms.value, rel=1e-9)

@@ -29,12 +29,13 @@ SHAPE = ModelShape(
 )
 
 
-def count(n_in, n_out, cached=0.0, n=1.0, seconds=0.0, window=128.0) -> dict[str, float]:
+def count(n_in, n_out, cached=0.0, n=1.0, seconds=0.0, window=128.0, media=0.0) -> dict[str, float]:
     work = {
         "input_tokens": n_in,
         "cached_input_tokens": cached,
         "output_tokens": n_out,
         "n_requests": n,
+        "media_prompts": media,
         "measured_seconds": seconds,
     }
     return dict(zip(NAMES, TEXT.count(work, window, min), strict=True))
@@ -53,7 +54,9 @@ def cost(ideal, features) -> dict[str, float]:
     "name, expected",
     [
         ("request", 1),
+        ("media_prompts", 1),
         ("fresh_input_tokens", 6),  # 10 - 4
+        ("first_chunk_tokens", 6),  # fewer than a chunk of 512
         ("prompt_pairs", 45),  # 5 + 6 + 7 + 8 + 9 + 10
         ("windowed_prompt_pairs", 18),  # 6 x 3
         ("cached_input_tokens", 4),
@@ -65,12 +68,17 @@ def cost(ideal, features) -> dict[str, float]:
     ],
 )
 def test_features_of_one_request(name, expected):
-    assert count(10, 2, cached=4, window=3, seconds=0.5)[name] == expected
+    assert count(10, 2, cached=4, window=3, seconds=0.5, media=1.0)[name] == expected
+
+
+def test_the_first_chunk_of_a_long_prompt_has_512_tokens():
+    # 2,000 tokens of which 700 are cached: 1,300 fresh
+    assert count(2000, 10, cached=700)["first_chunk_tokens"] == 512
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_of_three_alike_counts_three_times(name):
-    one, three = count(10, 2, cached=4, seconds=0.5), count(10, 2, cached=4, seconds=0.5, n=3)
+    one, three = (count(10, 2, cached=4, seconds=0.5, media=1.0, n=n) for n in (1, 3))
     assert three[name] == pytest.approx(3 * one[name], rel=1e-12)
 
 
@@ -86,10 +94,11 @@ def test_alone_a_request_sees_what_it_costs():
     assert {name: seen[name] for name in shared} == pytest.approx(shared, rel=1e-12)
 
 
+@pytest.mark.parametrize("media", [0.0, 1.0])
 @pytest.mark.parametrize("batch", [1.0, 2.0, 16.0, 300.0])
-def test_shares_of_a_batch_of_equals_add_up_to_what_each_of_them_sees(batch):
+def test_shares_of_a_batch_of_equals_add_up_to_what_each_of_them_sees(batch, media):
     # Prompts longer than the window: the others' mean context then reads the same windowed cache.
-    traffic, features = Traffic(batch, 700.0, 40.0), count(700, 40)
+    traffic, features = Traffic(batch, 700.0, 40.0, media), count(700, 40, media=media)
     shared, seen = (cost(part(SHAPE, REPLICA, traffic), features) for part in (TEXT.share, TEXT.seen))
     assert {name: batch * value for name, value in shared.items()} == pytest.approx(seen, rel=1e-12)
 
@@ -122,6 +131,53 @@ def test_a_prompt_pass_reads_every_expert():
     assert pass_["dense_weights"] + pass_["expert_weights"] == pytest.approx(2.30985e-3, rel=1e-5)
 
 
+class TestAlone:
+    """One request on an engine that holds the layers on one device after the other."""
+
+    # Eight devices that take turns: each step is that of one device.
+    TURNS = dataclasses.replace(REPLICA, devices=1.0, stages=8.0)
+    TOKEN = 2 * 5.1e9 / 989.4e12
+    PAIR = 4 * 18 * 4096 / 989.4e12
+
+    def cost(self, features, replica=TURNS) -> dict[str, float]:
+        return cost(TEXT.alone(SHAPE, replica, Traffic(1.0, 1.0, 1.0)), features)
+
+    def test_a_prompt_of_one_chunk_waits_for_every_device(self):
+        # (400 + 7 x 400) / 8 = 400 token times
+        found = self.cost(count(400, 0))
+        assert found["prompt_linear"] == pytest.approx(400 * self.TOKEN, rel=1e-12)
+        assert found["prompt_pipelined"] == pytest.approx(400 * self.TOKEN, rel=1e-12)
+
+    def test_a_long_prompt_follows_itself(self):
+        # (8192 + 7 x 512) / 8 = 1472 token times, of 8192 that one device would take
+        assert self.cost(count(8192, 0))["prompt_pipelined"] == pytest.approx(1472 * self.TOKEN, rel=1e-12)
+
+    def test_attention_of_a_prompt_is_shared(self):
+        # 400 x 401 / 2 full pairs; of the windowed ones 128 queries see 1 to 128 and 272 see 128: an eighth of all
+        pairs = 400 * 401 / 2 + (128 * 129 / 2 + 272 * 128)
+        assert self.cost(count(400, 0))["prompt_attention"] == pytest.approx(pairs * self.PAIR / 8, rel=1e-12)
+
+    def test_an_answer_reads_all_weights_at_the_speed_of_one_device(self):
+        # One prompt pass over all weights, then 40 steps of the active ones; 5.1 billion parameters x 0.53 bytes
+        found, prompt = self.cost(count(100, 40)), self.cost(count(100, 0))
+        weights = sum(found[name] - prompt[name] for name in ("dense_weights", "expert_weights"))
+        assert weights == pytest.approx(40 * 5.1e9 * 0.53 / 3.35e12, rel=1e-9)
+
+    def test_devices_that_take_turns_meet_in_no_layer(self):
+        assert self.cost(count(100, 40))["layer_exchanges"] == 0
+
+    def test_devices_that_share_layers_meet_in_each(self):
+        # 40 steps x 36 layers x 7 others
+        assert self.cost(count(100, 40), REPLICA)["layer_exchanges"] == 40 * 36 * 7
+
+    def test_on_one_device_it_is_what_a_request_sees_alone(self):
+        one = dataclasses.replace(REPLICA, devices=1.0)
+        features = count(700, 40)
+        seen = cost(TEXT.seen(SHAPE, one, Traffic(1.0, 1.0, 1.0)), features)
+        found = self.cost(features, one)
+        assert {name: found[name] for name in seen} == pytest.approx(seen, rel=1e-12)
+
+
 def test_features_of_columns_are_those_of_their_rows():
     n_in, n_out = np.array([10.0, 500.0]), np.array([0.0, 700.0])
     work = {
@@ -129,6 +185,7 @@ def test_features_of_columns_are_those_of_their_rows():
         "cached_input_tokens": np.array([0.0, 100.0]),
         "output_tokens": n_out,
         "n_requests": np.ones(2),
+        "media_prompts": np.zeros(2),
         "measured_seconds": np.zeros(2),
     }
     second = np.stack(TEXT.count(work, 128.0, np.minimum))[:, 1]

@@ -100,6 +100,26 @@ class TestReads:
         assert windowed == pytest.approx(1e-9, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "devices, ranks, heads, copies",
+    [
+        (1.0, 1.0, 8.0, 1.0),
+        (8.0, 1.0, 8.0, 1.0),  # a head for each device
+        (16.0, 1.0, 8.0, 2.0),  # two devices to a head
+        (8.0, 1.0, 1.0, 8.0),  # one latent vector for all
+        (8.0, 8.0, 1.0, 1.0),  # each rank keeps sequences of its own
+        (16.0, 4.0, 1.0, 4.0),  # four ranks of four devices
+        (8.0, 1.0, np.inf, 1.0),  # heads unknown
+    ],
+)
+def test_a_cache_is_copied_where_devices_exceed_heads(devices, ranks, heads, copies):
+    replica = dataclasses.replace(on(devices), ranks=ranks)
+    assert terms.cache_copies(shape(kv_heads=heads), replica) == copies
+    # 327,680 bytes from the memories of all devices, once for each copy
+    full, _ = terms.cache_reads(shape(kv_heads=heads), replica)
+    assert full == pytest.approx(copies * 327_680 / (devices * 3.35e12), rel=1e-12)
+
+
 @pytest.mark.parametrize("batch, milliseconds", [(8, 7.9), (16, 12.1), (32, 16.0), (64, 18.0)])
 def test_ideal_weight_read_of_a_mixture_of_experts_grows_with_the_batch(batch, milliseconds):
     # Qwen3-30B-A3B on H100, published beside measured 12.9, 17.6, 22.6, 28.9 ms. Batch 8 by hand:
@@ -140,8 +160,17 @@ def test_arithmetic_follows_the_executed_format():
     assert ratio == pytest.approx(0.5, rel=1e-12)
 
 
+def test_layers_that_quantise_activations_are_counted_apart():
+    assert terms.shared_step(shape(quantised_moe_layers=48.0), H100, 4.0)["quantised_expert_layers"] == 48.0
+
+
 def test_each_request_is_one_sequence():
     assert terms.own_step(shape(), H100)["sequences"] == 1.0
+
+
+def test_a_rank_handles_its_own_sequences_only():
+    # Eight ranks: one in eight
+    assert terms.own_step(shape(), dataclasses.replace(on(8.0), ranks=8.0))["sequences"] == 0.125
 
 
 def test_state_space_layers_are_counted():
@@ -149,8 +178,13 @@ def test_state_space_layers_are_counted():
 
 
 def test_devices_exchange_activations_twice_a_layer():
-    # 2 x 80 layers x 8192 values x 2 bytes / 450 GB/s = 5.8254 us
-    assert terms.all_reduce_seconds(shape(), on(8.0)) == pytest.approx(5.8254e-6, rel=1e-4)
+    # 2 x 80 layers x 8192 values x 2 bytes / 450 GB/s = 5.8254 us, of which 7/8 comes from the others: 5.0972 us
+    assert terms.all_reduce_seconds(shape(), on(8.0)) == pytest.approx(5.0972e-6, rel=1e-4)
+
+
+def test_two_devices_have_half_of_the_sum_already():
+    # 5.8254 us / 2
+    assert terms.all_reduce_seconds(shape(), on(2.0)) == pytest.approx(2.9127e-6, rel=1e-4)
 
 
 def test_one_device_exchanges_nothing():

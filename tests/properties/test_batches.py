@@ -15,8 +15,9 @@ from inferprint.physics.work import context_reads
 STEADY = settings(deadline=None, derandomize=True, max_examples=60)
 POSITIVE = st.floats(0.01, 10)
 TERMS = (
-    *("dense_weights", "expert_weights", "layers", "expert_layers", "dense_arithmetic", "expert_arithmetic"),
-    *("all_reduce", "state_space_layers", "sequences", "kv_reads", "prompt_linear", "prompt_attention"),
+    *("dense_weights", "expert_weights", "layers", "expert_layers", "quantised_expert_layers"),
+    *("dense_arithmetic", "expert_arithmetic", "all_reduce", "state_space_layers", "sequences", "kv_reads"),
+    *("prompt_linear", "prompt_attention", "media_prompts"),
 )
 COEFFICIENTS = st.fixed_dictionaries(dict.fromkeys(TERMS, POSITIVE))
 REPLICA = Replica(devices=4.0, bandwidth=3.35e12, flops_16=989.4e12, flops=1978.9e12, link_bandwidth=450e9)
@@ -30,7 +31,7 @@ SHAPES = [
         total_params=116.8e9, active_params=5.1e9, expert_share=4 / 128, bytes_per_param=0.53, layers=36.0,
         moe_layers=36.0, state_space_layers=6.0, hidden_size=2880.0, attention_width=18 * 4096.0,
         windowed_attention_width=18 * 4096.0, kv_bytes_per_token=36864.0, windowed_kv_bytes_per_token=36864.0,
-        window_tokens=128.0,
+        window_tokens=128.0, quantised_moe_layers=36.0, kv_heads=2.0,
     ),
 ]  # fmt: skip
 
@@ -42,6 +43,7 @@ def weighed(ideal, coefficients, n_in: float, n_out: float, window: float) -> fl
         "cached_input_tokens": 0.0,
         "output_tokens": n_out,
         "n_requests": 1.0,
+        "media_prompts": 0.0,
         "measured_seconds": 0.0,
     }
     features = TEXT.count(work, window, min)
@@ -80,7 +82,7 @@ def test_unequal_requests_together_cost_the_steps_of_their_batch(coefficients, p
     arithmetic = 2 * 70.55e9 / (4 * 1978.9e12)
     own = (
         coefficients["dense_arithmetic"] * arithmetic
-        + coefficients["all_reduce"] * 2 * 80 * 8192 * 2 / 450e9
+        + coefficients["all_reduce"] * 2 * 80 * 8192 * 2 * (3 / 4) / 450e9
         + coefficients["sequences"]
     )
     pair = coefficients["prompt_attention"] * 4 * 80 * 8192 / (4 * 989.4e12)

@@ -40,6 +40,7 @@ def features(setup: str, rows: list[tuple[int, int, int]]):
         "cached_input_tokens": np.minimum(cached, n_in),
         "output_tokens": n_out,
         "n_requests": np.ones(len(rows)),
+        "media_prompts": np.zeros(len(rows)),
         "measured_seconds": np.zeros(len(rows)),
     }
     return machine, place, np.stack(machine.modality.count(work, machine.window, np.minimum))

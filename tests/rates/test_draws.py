@@ -105,16 +105,37 @@ def test_draws_never_fall_below_zero_unless_allowed():
     assert Sampler().spread("a:b", Range(0.3, 0.0, 1.8)).min() >= 0
 
 
-def test_residual_has_median_one():
-    assert np.median(Sampler().residual("a:b", 0.26)[1:]) == pytest.approx(1.0, rel=2e-3)
+class TestJoint:
+    """Several values with common errors: 0.2 and 0.3, correlated by -0.5, and one that is exact."""
 
+    # Lower triangle, row by row: 0.2 x 0.2; -0.5 x 0.2 x 0.3, 0.3 x 0.3; 0, 0, 0
+    COVARIANCE = (0.04, -0.03, 0.09, 0.0, 0.0, 0.0)
+    MEANS = (1.0, -2.0, 5.0)
 
-def test_residual_has_its_sigma():
-    assert np.std(np.log(Sampler().residual("a:b", 0.26)[1:])) == pytest.approx(0.26, rel=0.01)
+    @pytest.fixture
+    def drawn(self):
+        return Sampler().joint("form", self.MEANS, self.COVARIANCE)
 
+    def test_the_first_draw_is_central(self, drawn):
+        assert drawn[:, 0].tolist() == list(self.MEANS)
 
-def test_no_residual_is_one():
-    assert Sampler().residual("a:b", 0.0) == 1.0
+    def test_draws_have_the_covariance(self, drawn):
+        # Two independent orders of 512 strata are correlated by 0.044, one standard deviation.
+        found = np.cov(drawn[:2, 1:])
+        assert np.sqrt(np.diag(found)) == pytest.approx([0.2, 0.3], rel=0.1)
+        assert found[0, 1] / np.sqrt(found[0, 0] * found[1, 1]) == pytest.approx(-0.5, abs=4 * 0.044)
+
+    def test_what_is_exact_does_not_move(self, drawn):
+        assert drawn[2] == pytest.approx(np.full(SIZE, 5.0), rel=1e-12)
+
+    def test_a_label_fixes_the_draws(self, drawn):
+        assert np.array_equal(drawn, Sampler().joint("form", self.MEANS, self.COVARIANCE))
+        assert not np.array_equal(drawn, Sampler().joint("other", self.MEANS, self.COVARIANCE))
+
+    def test_every_axis_is_a_source(self):
+        sampler = Sampler()
+        sampler.joint("form", self.MEANS, self.COVARIANCE)
+        assert set(sampler.sources) == {"form:0", "form:1"}
 
 
 def test_a_choice_follows_its_weights():

@@ -97,12 +97,14 @@ def test_hardware_without_memory_to_read_is_not_described(setup):
 
 
 class TestWeightsBeyondTheMemory:
-    """Llama-3.1-405B at 16 bit, 811.7 GB, on eight boards of 24 GB."""
+    """Llama-3.1-405B at 16 bit, 811.7 GB, on eight boards of 24 GB, served."""
+
+    BATCH = 8
 
     @pytest.fixture
     def error(self):
         with pytest.raises(DoesNotFit) as caught:
-            machine("llama-3.1-405b", gpu_id="rtx_4090", gpu_count=8)
+            machine("llama-3.1-405b", gpu_id="rtx_4090", gpu_count=8, batch_size=self.BATCH)
         return caught.value
 
     def test_needed_bytes_are_those_of_weights_and_work_space(self, error):
@@ -112,6 +114,13 @@ class TestWeightsBeyondTheMemory:
     def test_available_bytes_are_nine_tenths_of_the_boards(self, error):
         # 0.9 x 8 x 24 GB
         assert error.available_bytes == pytest.approx(172.8e9, rel=1e-9)
+
+    def test_one_request_alone_needs_less_beside_the_weights(self):
+        # Nothing twice, half a GB of work space on each, all of the memory: 811.7 + 8 x 0.5 GB; 8 x 24 GB
+        with pytest.raises(DoesNotFit) as caught:
+            machine("llama-3.1-405b", gpu_id="rtx_4090", gpu_count=8)
+        assert caught.value.needed_bytes == pytest.approx(815.7e9, rel=1e-4)
+        assert caught.value.available_bytes == pytest.approx(192e9, rel=1e-9)
 
     def test_the_message_holds_both(self, error):
         assert f"{error.needed_bytes:,.0f} bytes" in error.message

@@ -115,5 +115,5 @@ def test_a_format_in_a_name_leaves_no_doubt_about_the_format(model):
 def test_the_level_of_a_service_is_that_of_one_of_its_accelerators():
     # The engine's factor is 1 in the central case, whichever accelerator stands for the service.
     explanation = explain(estimate("llama-3.1-70b", managed_service_id="openai", **WORK))
-    energy = next(step for step in explanation.levels if step.name == "energy.default level")
+    energy = next(step for step in explanation.levels if step.name == "energy.served level")
     assert energy.numbers.endswith("engine (1)")

@@ -14,6 +14,7 @@ WORK = {
     "cached_input_tokens": 0.0,
     "output_tokens": 10.0,
     "n_requests": 1.0,
+    "media_prompts": 0.0,
     "measured_seconds": 0.0,
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,7 +84,7 @@ def _band(value: float, edges: Sequence[float]) -> str:
     return f"{index}: > {edges[-1]}" if index == len(edges) else f"{index}: {edges[index - 1]} - {edges[index]}"
 
 
-LABELS = {
+LABELS: Mapping[str, Callable[[Point], str]] = {
     "model": lambda p: p.ideal.model,
     "family": lambda p: p.ideal.family,
     "gpu": lambda p: p.observation.setup.gpu_id or "",

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from inferprint.calibration.left_out import left_out
 from inferprint.calibration.observations import Observations, Quantity, Refusal
 from inferprint.calibration.regression import Fitted, Spec, fit, ordinary_least_squares, predict
 from inferprint.calibration.scores import bounds_by_kind
+from inferprint.calibration.wall import Wall
 from inferprint.catalogue import Catalogue
 from inferprint.quantities import Z95, Range
 
@@ -148,41 +150,62 @@ def refusals(observations: Observations, learned: Iterable[Learned]) -> list[Ref
     return list(found.values())
 
 
-def coefficients_text(learned: Iterable[Learned], print_of_data: str, date: datetime.date) -> str:
+def coefficients_text(learned: Iterable[Learned], wall: Wall, print_of_data: str, date: datetime.date) -> str:
     """The coefficient file: what `data/forms` holds, and what a folder for --catalog may hold under forms/."""
     head = (
         "# Written by `inferprint fit`: do not edit. `terms` multiply ideal seconds, or counts, then in seconds each;\n"
         "# `effects` are added in logs; `covariance` is that of the logs; `residual` bounds ln(measured / predicted).\n"
     )
-    return head + "".join(_form_text(item, print_of_data, date) for item in learned)
+    texts = [
+        _form_text(
+            item.task.spec.id,
+            item.task.spec.quantity,
+            (len(item.design.points), print_of_data, date),
+            _Content(item.terms, item.effects, item.fitted.covariance, item.residual),
+        )
+        for item in learned
+    ]
+    step = _Content({"server": wall.server_w}, {}, np.array([[wall.variance]]), {"all": wall.residual})
+    return head + "".join([*texts, _form_text("wall", "wall-power", (wall.rows, print_of_data, date), step)])
+
+
+class _Content(NamedTuple):
+    """What a form holds: see `inferprint.catalogue.Form`."""
+
+    terms: Mapping[str, Range]
+    effects: Mapping[str, float]
+    covariance: Array
+    residual: Mapping[str, Range]
 
 
 def _digits(value: float, digits: int = 6) -> str:
     return f"{value:.{digits}g}"
 
 
-def _form_text(item: Learned, print_of_data: str, date: datetime.date) -> str:
-    spec, fitted = item.task.spec, item.fitted
-    size = len(fitted.values)
+def _form_text(form: str, quantity: str, of: tuple[int, str, datetime.date], content: _Content) -> str:
+    """A form as a TOML table; `of` holds the number of rows, the fingerprint of the data and the date."""
+    rows, print_of_data, date = of
+    matrix = content.covariance
+    triangle = ", ".join(_digits(matrix[i, j], 4) for i in range(len(matrix)) for j in range(i + 1))
     lines = [
         "",
         "[[form]]",
-        f'id = "{spec.id}"',
-        f'quantity = "{spec.quantity}"',
+        f'id = "{form}"',
+        f'quantity = "{quantity}"',
         'status = "fitted"',
-        f"rows = {len(item.design.points)}",
+        f"rows = {rows}",
         f'fingerprint = "{print_of_data}"',
-        f"covariance = [{', '.join(_digits(fitted.covariance[i, j], 4) for i in range(size) for j in range(i + 1))}]",
+        f"covariance = [{triangle}]",
         'source = "calibration"',
         f'date = "{date.isoformat()}"',
         'quality = "medium"',
         "",
         "[form.terms]",
-        *(f"{name} = {_range_text(value)}" for name, value in item.terms.items()),
+        *(f"{name} = {_range_text(value)}" for name, value in content.terms.items()),
     ]
-    if item.effects:
-        lines += ["", "[form.effects]", *(f'"{name}" = {_digits(value)}' for name, value in item.effects.items())]
-    lines += ["", "[form.residual]", *(f'"{name}" = {_range_text(value)}' for name, value in item.residual.items())]
+    if content.effects:
+        lines += ["", "[form.effects]", *(f'"{name}" = {_digits(value)}' for name, value in content.effects.items())]
+    lines += ["", "[form.residual]", *(f'"{name}" = {_range_text(value)}' for name, value in content.residual.items())]
     return "\n".join(lines) + "\n"
 
 

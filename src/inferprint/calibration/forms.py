@@ -2,15 +2,14 @@
 
 Energies are fitted over the power limit of the devices, so a coefficient of energy is one of time times the share of
 the limit that is drawn meanwhile. A coefficient of ideal seconds cannot be below 1 where the term fills the time and
-power is at the limit: nothing beats its datasheet. The arithmetic of a step is held at 2.5 times its ideal time or more,
-because the energy measured for it would else need more than the limit. Terms that a fit with models left out does not need are not here;
-`docs/calibration.md` says which were tried.
+power is at the limit: nothing beats its datasheet. The arithmetic of a step is held at 2.5 times its ideal time or
+more, because the energy measured for it would else need more than the limit. Terms that a fit with models left out does
+not need are not here; `docs/calibration.md` says which were tried.
 """
 
 from __future__ import annotations
 
 from inferprint.calibration.regression import Bound, Spec
-
 
 
 def _seconds(start: float, low: float = 1e-7) -> Bound:

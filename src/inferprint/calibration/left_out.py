@@ -8,12 +8,13 @@ import numpy as np
 
 from inferprint.calibration.design import Array, Design
 from inferprint.calibration.regression import Fitted, predict
+from inferprint.calibration.scores import MIN_ROWS
 
 Fit = Callable[[Design], Fitted]
 
 
 def left_out(fit: Fit, design: Design, by: str) -> Array:
-    """Predictions of every row by a fit that has not seen its group, shape (rows,).
+    """Predictions of every row by a fit that has not seen its group, shape (rows,); NaN where too few rows are left.
 
     Parameters
     ----------
@@ -24,5 +25,7 @@ def left_out(fit: Fit, design: Design, by: str) -> Array:
     predicted = np.full(len(design.points), np.nan)
     for name in np.unique(labels):
         out = labels == name
+        if np.sum(~out) < MIN_ROWS:
+            continue
         predicted[out] = predict(fit(design.where(~out)), design.where(out))
     return predicted

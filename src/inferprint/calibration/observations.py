@@ -11,12 +11,12 @@ import csv
 import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from inferprint.calibration.benchmarks.base import MEDIA_WORDS, USUAL_PROMPTS, Benchmark, stated_engine
+from inferprint.calibration.benchmarks.base import MEDIA_WORDS, USUAL_PROMPTS, Benchmark, engine_of
 from inferprint.catalogue import Catalogue, resolve_gpu, resolve_model, resolve_precision
 from inferprint.discovery import members
 from inferprint.errors import FileProblem, InferprintError
@@ -30,6 +30,7 @@ Quantity = Literal[
     "prompt_energy",
     "image_energy",
     "video_energy",
+    "wall_power",
 ]
 SCORED: tuple[Quantity, ...] = (
     "single_request_duration",
@@ -96,7 +97,7 @@ class Observations:
         return [item for item in self.kept if item.quantity == quantity]
 
 
-class _Refused(Exception):  # noqa: N818
+class _Refused(ValueError):
     """A row is not an observation of a quantity, for the reason given."""
 
 
@@ -137,8 +138,10 @@ def read_own(catalogue: Catalogue) -> Observations:
     return read_files(sorted(data_folder().glob("*/*.csv")), catalogue)
 
 
-def read_files(paths: Iterable[Path], catalogue: Catalogue) -> Observations:
+def read_files(paths: Iterable[Path], catalogue: Catalogue, *, fit_unknown: bool = False) -> Observations:
     """Measured values of several files; a measurement that two of them hold is taken once.
+
+    `fit_unknown` gives rows of sources that this package does not hold a weight in fits: they are the caller's own.
 
     Raises
     ------
@@ -147,12 +150,17 @@ def read_files(paths: Iterable[Path], catalogue: Catalogue) -> Observations:
     """
     found, seen = Observations(), set[tuple[object, ...]]()
     for path in paths:
-        for row in _rows(path):
+        for row in rows_of(path):
             for item in _read_row(row, catalogue):
                 key = _identity(item)
-                if key not in seen:
-                    seen.add(key)
-                    (found.kept if isinstance(item, Observation) else found.refused).append(item)  # type: ignore[attr-defined]
+                if key in seen:
+                    continue
+                seen.add(key)
+                if isinstance(item, Observation):
+                    own = fit_unknown and not _stated_use(item.source)
+                    found.kept.append(replace(item, weight=1.0) if own else item)
+                else:
+                    found.refused.append(item)
     return found
 
 
@@ -165,7 +173,7 @@ def _identity(item: Observation | Refusal) -> tuple[object, ...]:
 NEEDED_COLUMNS = ("row_id", "gpu")
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def rows_of(path: Path) -> list[dict[str, str]]:
     """The rows of a file, with the source's name in each."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -198,12 +206,12 @@ def _read_row(row: Row, catalogue: Catalogue) -> list[Observation | Refusal]:
     return found
 
 
-def _number(row: Row, name: str) -> float | None:
+def number(row: Row, name: str) -> float | None:
     """A number of a row; None where it states none.
 
     Raises
     ------
-    _Refused
+    ValueError
         It is not a number, or negative.
     """
     text = row.get(name, "").strip()
@@ -219,7 +227,7 @@ def _number(row: Row, name: str) -> float | None:
 
 
 def _needed(row: Row, name: str) -> float:
-    value = _number(row, name)
+    value = number(row, name)
     if value is None:
         raise _Refused(f"{name} is not stated")
     return value
@@ -282,7 +290,7 @@ def _observation(row: Row, quantity: Quantity, catalogue: Catalogue) -> Observat
 
 def _served_time(row: Row) -> float:
     """Time per output token that a request of the batch sees [s]."""
-    if _number(row, "system_output_tokens_per_s"):
+    if number(row, "system_output_tokens_per_s"):
         return _positive(row, "concurrency") / _positive(row, "system_output_tokens_per_s")
     return _positive(row, "duration_s") / _positive(row, "n_out_tokens")
 
@@ -312,7 +320,7 @@ def _work(row: Row, quantity: Quantity, benchmark: Benchmark) -> tuple[tuple[flo
         raise _Refused("n_out_tokens is 0: there is no time or energy per output token")
     task = row.get("task", "").lower()
     media = float(any(word in task for word in MEDIA_WORDS))
-    n_in = _number(row, "n_in_tokens")
+    n_in = number(row, "n_in_tokens")
     if n_in is not None:
         if n_in + n_out == 0:
             raise _Refused("neither prompt nor answer has a token")
@@ -344,8 +352,8 @@ def _setup(
         replica_gpu_count=int(replica),
         batch_size=max(1.0, requests * replica / count),
         precision=resolve_precision(catalogue, precision).id if precision else None,
-        bytes_per_param=_number(row, "weight_bytes_per_param"),
-        engine=benchmark.engine(row) if benchmark.engine is not None else stated_engine(row),
+        bytes_per_param=number(row, "weight_bytes_per_param"),
+        engine=engine_of(benchmark, row),
         sequence_ranks=int(ranks),
         traffic=work if work[1] else None,
     )
@@ -357,16 +365,16 @@ def _layout(row: Row, count: float) -> tuple[float, float]:
     Experts spread over more devices than the attention is split over hold one copy of the model together; where the
     source calls the rest data parallel, each rank has its own sequences.
     """
-    tensor = _number(row, "tensor_parallel") or count
-    pipeline, expert = _number(row, "pipeline_parallel") or 1.0, _number(row, "expert_parallel") or 1.0
+    tensor = number(row, "tensor_parallel") or count
+    pipeline, expert = number(row, "pipeline_parallel") or 1.0, number(row, "expert_parallel") or 1.0
     replica = min(max(tensor * pipeline, expert), count)
-    data = _number(row, "data_parallel") or 1.0
+    data = number(row, "data_parallel") or 1.0
     ranks = data if expert > tensor else 1.0
     return replica, min(max(ranks, 1.0), replica)
 
 
 def _check_power(row: Row, limit_w: float | None) -> None:
-    power = _number(row, "avg_gpu_power_w_per_gpu")
+    power = number(row, "avg_gpu_power_w_per_gpu")
     if power is not None and limit_w and power > MAX_POWER_SHARE * limit_w:
         raise _Refused(f"{power:g} W per GPU is more than twice its limit of {limit_w:g} W")
 

@@ -150,9 +150,9 @@ LARGEST_EFFECT = 3.0
 
 def _sandwich(jacobian: Array, residuals: Array, clusters: Sequence[str]) -> Array:
     """Covariance of robust estimates whose rows are related within clusters; the rows after them are pulls."""
-    # Derivative of soft L1: w r with w = 1 / sqrt(1 + (r / s)^2).
+    # Derivatives of soft L1: w r with w = (1 + (r / s)^2)^(-1/2), and w^3.
     weights = 1.0 / np.sqrt(1.0 + (residuals / ROBUST_SCALE) ** 2)
-    bread = np.linalg.inv((jacobian * weights[:, None]).T @ jacobian)
+    bread = np.linalg.inv((jacobian * weights[:, None] ** 3).T @ jacobian)
     scores = jacobian[: len(clusters)] * (weights * residuals)[: len(clusters), None]
     labels = np.array(clusters)
     sums = np.array([scores[labels == name].sum(axis=0) for name in np.unique(labels)])

@@ -80,7 +80,7 @@ def conformal_bounds(residuals: Array) -> Range:
 
 
 def bounds_by_kind(residuals: Array, kinds: Sequence[str], models: Sequence[str]) -> dict[str, Range]:
-    """Bounds of all rows ("all") and of each kind of case that has enough rows and models; the others use the pooled."""
+    """Bounds of all rows ("all"), and of each kind of case that has enough rows and models; others use the pooled."""
     found = {"all": conformal_bounds(residuals)}
     for kind in sorted(set(kinds)):
         mask = np.array([k == kind for k in kinds])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from inferprint.calibration.forms import TWO_TERM
 from inferprint.calibration.left_out import left_out
 from inferprint.calibration.observations import SCORED, Observation, Observations, Quantity, Refusal
 from inferprint.calibration.regression import Fitted, ordinary_least_squares, predict
-from inferprint.calibration.scores import Form, Score, bounds_by_kind, inside, score
+from inferprint.calibration.scores import MIN_ROWS, Form, Score, bounds_by_kind, inside, score
 from inferprint.catalogue import Catalogue
 from inferprint.errors import InferprintError
 from inferprint.modalities.text import TEXT
@@ -88,7 +88,9 @@ def _scores(rows: Sequence[Judged]) -> dict[Form, Score]:
     return found
 
 
-def validate(observations: Observations, catalogue: Catalogue, report: Callable[[int, int], None] | None = None) -> Validation:
+def validate(
+    observations: Observations, catalogue: Catalogue, report: Callable[[int, int], None] | None = None
+) -> Validation:
     """Score the shipped coefficients on measurements, by the cards that every estimate uses. Nothing is fitted.
 
     Parameters
@@ -99,7 +101,7 @@ def validate(observations: Observations, catalogue: Catalogue, report: Callable[
     found = Validation([], list(observations.refused))
     scored = [item for item in observations.kept if item.quantity in SCORED]
 
-    @lru_cache(maxsize=None)
+    @cache
     def card_of(setup: MachineSetup) -> MachineCard:
         return resolve_machine(catalogue, setup)
 
@@ -142,65 +144,102 @@ class LeftOut:
 
     by: str
     quantity: Quantity
+    rows_of: str
     form: Form | str
     score: Score
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data; a number that does not exist is None."""
-        return {"left_out": self.by, "quantity": self.quantity, "form": self.form, **asdict(self.score)}
+        names = {"left_out": self.by, "quantity": self.quantity, "rows_of": self.rows_of, "form": self.form}
+        return {**names, **asdict(self.score)}
+
+
+SUBSETS: Mapping[str, Callable[[Point], bool]] = {
+    "all": lambda _: True,
+    "ML.ENERGY v2, v3": lambda p: p.observation.source in ("mlenergy-v2", "mlenergy-v3"),
+}
+"""Rows that are scored apart: engines with batches, without the single requests in plain PyTorch."""
 
 
 def validate_left_out(observations: Observations, catalogue: Catalogue) -> list[LeftOut]:
-    """Fit again without each model, each GPU and each family, and score what was left out, for all forms."""
+    """Fit again without each model, each GPU and each family, and score what was left out, for all forms.
+
+    A group after which fewer than `scores.MIN_ROWS` rows would be left cannot be left out: its rows are not scored.
+    """
     single = design_of(observations, ("single_request_duration",), catalogue)
-    found = []
+    found: list[LeftOut] = []
     for task in TASKS:
         if task.spec is TWO_TERM:
             continue
         design = design_of(observations, task.quantities, catalogue)
         used = design.where(design.weight > 0)
         scored = np.array([p.observation.quantity == task.scored for p in used.points])
-        for by in LEFT_OUT:
-            found.append(LeftOut(by, task.scored, "default", _default_left_out(task, used, scored, by)))
-            found.append(LeftOut(by, task.scored, "two-term", _two_term_left_out(used.where(scored), single, by)))
         rows = used.where(scored)
-        found += [LeftOut("nothing", task.scored, form, s) for form, s in _peer_scores(rows.points).items()]
+        subsets = SUBSETS if task.scored == "energy_per_output_token" else {"all": SUBSETS["all"]}
+        for by in LEFT_OUT:
+            columns = {
+                "default": _default_left_out(task, used, scored, by),
+                "two-term": _two_term_left_out(rows, single, by),
+            }
+            found += _scored(by, task.scored, rows, columns, subsets)
+        found += _scored("nothing", task.scored, rows, _peer(rows.points), subsets)
     return found
 
 
-def _default_left_out(task: Task, used: Design, scored: Array, by: str) -> Score:
-    """Errors of a default form; its intervals are those of the other groups' residuals."""
+Columns = Mapping[str, tuple[Array, Array | None]]
+"""Predictions by form, and whether the interval held what was measured."""
+
+
+def _scored(
+    by: str, quantity: Quantity, rows: Design, columns: Columns, subsets: Mapping[str, Callable[[Point], bool]]
+) -> list[LeftOut]:
+    """Errors by subset and form, on rows that have a prediction."""
+    found = []
+    measured = np.array([p.observation.measured for p in rows.points])
+    for name, belongs in subsets.items():
+        inside_subset = np.array([belongs(p) for p in rows.points])
+        for form, (predicted, held) in columns.items():
+            mask = inside_subset & np.isfinite(predicted)
+            plain = score(measured[mask], predicted[mask])
+            share = 100.0 * float(np.mean(held[mask])) if held is not None and mask.any() else None
+            found.append(LeftOut(by, quantity, name, form, replace(plain, coverage95_pct=share)))
+    return found
+
+
+def _default_left_out(task: Task, used: Design, scored: Array, by: str) -> tuple[Array, Array]:
+    """Predictions of a default form by fits without the row's group; its intervals are from other groups."""
 
     def again(rows: Design) -> Fitted:
         return task.fit(task.spec, rows)
 
     unseen = left_out(again, used, by)[scored]
     rows = used.where(scored)
-    scale = np.array([p.scale for p in rows.points])
     residuals = np.log(rows.target / unseen)
     kinds, models, groups = [task.kind(p) for p in rows.points], rows.labels("model"), rows.labels(by)
-    covered = np.zeros(len(residuals))
+    held = np.zeros(len(residuals))
     for name in np.unique(groups):
         out = groups == name
-        if out.all():
-            covered[:] = np.nan
-            continue
-        others = [k for k, o in zip(kinds, out, strict=True) if not o]
-        found = bounds_by_kind(residuals[~out], others, models[~out].tolist())
-        covered[out] = inside(residuals[out], [k for k, o in zip(kinds, out, strict=True) if o], found)
-    plain = score(rows.target * scale, unseen * scale)
-    return Score(**{**asdict(plain), "coverage95_pct": 100.0 * float(np.mean(covered))})
+        others = ~out & np.isfinite(residuals)
+        if np.isfinite(residuals[out]).all() and others.any():
+            found = bounds_by_kind(residuals[others], _picked(kinds, others), models[others].tolist())
+            held[out] = inside(residuals[out], _picked(kinds, out), found)
+    return unseen * np.array([p.scale for p in rows.points]), held
 
 
-def _two_term_left_out(rows: Design, single: Design, by: str) -> Score:
-    """Errors of the two-term form, whose betas are fitted on single requests of the other groups."""
+def _picked(names: Sequence[str], mask: Array) -> list[str]:
+    return [name for name, keep in zip(names, mask, strict=True) if keep]
+
+
+def _two_term_left_out(rows: Design, single: Design, by: str) -> tuple[Array, None]:
+    """Predictions of the two-term form, whose betas are fitted on single requests of the other groups."""
     labels, of_single = rows.labels(by), single.labels(by)
-    predicted = np.zeros(len(rows.points))
+    predicted = np.full(len(rows.points), np.nan)
     for name in np.unique(labels):
-        fitted = ordinary_least_squares(TWO_TERM, single.where(of_single != name))
-        out = labels == name
-        predicted[out] = _two_term_values(fitted, rows.where(out))
-    return score(np.array([p.observation.measured for p in rows.points]), predicted)
+        left = single.where(of_single != name)
+        if len(left.points) >= MIN_ROWS:
+            out = labels == name
+            predicted[out] = _two_term_values(ordinary_least_squares(TWO_TERM, left), rows.where(out))
+    return predicted, None
 
 
 def _two_term_values(fitted: Fitted, rows: Design) -> Array:
@@ -210,16 +249,21 @@ def _two_term_values(fitted: Fitted, rows: Design) -> Array:
         s / p.ideal.batch if p.observation.quantity == "energy_per_output_token" else s
         for s, p in zip(seconds, rows.points, strict=True)
     ]
-    return np.array(values) * np.array([p.scale for p in rows.points])
+    scaled: Array = np.array(values) * np.array([p.scale for p in rows.points])
+    return scaled
 
 
-def _peer_scores(points: Iterable[Point]) -> Mapping[str, Score]:
-    """Errors of EcoLogits with the rows' batch and devices, and with its defaults."""
-    rows = [p for p in points if p.observation.work[1] > 0]
-    if not peer.available() or not rows:
+def _peer(points: Sequence[Point]) -> Columns:
+    """What EcoLogits says with the rows' batch and devices, and with its defaults; nothing where it is missing."""
+    if not peer.available():
         return {}
-    measured = np.array([p.observation.measured for p in rows])
-    return {
-        name: score(measured, np.array([peer.predict(p.observation, p.ideal, defaults=defaults) for p in rows]))
-        for name, defaults in (("ecologits", False), ("ecologits-defaults", True))
-    }
+
+    def column(*, defaults: bool) -> tuple[Array, None]:
+        # It estimates no prompt alone.
+        values = [
+            peer.predict(p.observation, p.ideal, defaults=defaults) if p.observation.work[1] > 0 else np.nan
+            for p in points
+        ]
+        return np.array(values), None
+
+    return {"ecologits": column(defaults=False), "ecologits-defaults": column(defaults=True)}

@@ -224,7 +224,7 @@ class Form(Record):
         95 % bounds of ln(measured / predicted) on models left out of the fit, by kind of case; "all" is the pooled one.
     """
 
-    quantity: Literal["energy", "served-duration", "single-duration", "two-term"]
+    quantity: Literal["energy", "served-duration", "single-duration", "two-term", "wall-power"]
     status: Literal["provisional", "fitted"]
     rows: int = 0
     fingerprint: str = ""

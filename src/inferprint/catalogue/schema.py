@@ -194,19 +194,24 @@ def _value(kind: Kind, name: str, value: Any, where: str) -> Any:
             raise CatalogueError(f"{where} must be a table, not {value!r}")
         number = _range if "Range" in wanted else _real
         return {key: number(item, f"{where}.{key}", signed) for key, item in value.items()}
-    if wanted == "tuple[str, ...]":
-        if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
-            raise CatalogueError(f"{where} must be a list of texts, not {value!r}")
-        return list(value)
-    if wanted == "tuple[float, ...]":
-        if not isinstance(value, list | tuple):
-            raise CatalogueError(f"{where} must be a list of numbers, not {value!r}")
-        return [_real(item, f"{where}[{index}]", signed) for index, item in enumerate(value)]
+    if wanted.startswith("tuple"):
+        return _list(value, wanted, where, signed)
     if wanted in ("int", "float"):
         return _number(value, wanted, where, signed)
     if not isinstance(value, {"str": str, "bool": bool}[wanted]):
         raise CatalogueError(f"{where} must be {wanted}, not {value!r}")
     return value
+
+
+def _list(value: Any, wanted: str, where: str, signed: bool) -> list[Any]:
+    """A list of texts or of numbers."""
+    if wanted == "tuple[str, ...]":
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
+            raise CatalogueError(f"{where} must be a list of texts, not {value!r}")
+        return list(value)
+    if not isinstance(value, list | tuple):
+        raise CatalogueError(f"{where} must be a list of numbers, not {value!r}")
+    return [_real(item, f"{where}[{index}]", signed) for index, item in enumerate(value)]
 
 
 def _number(value: Any, wanted: str, where: str, signed: bool) -> float:

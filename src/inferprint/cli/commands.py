@@ -11,6 +11,7 @@ from typing import Any, Literal
 import click
 
 from inferprint._version import __version__
+from inferprint.cli.calibration import fit_command, validate_command
 from inferprint.cli.options import CATALOG, JSON, SETUP, WORK, Choice, catalogue_of, estimator_of, takes_request
 from inferprint.errors import FileProblem, InvalidInput
 from inferprint.estimate.estimate import request_from
@@ -187,3 +188,7 @@ def _mapping(pairs: Iterable[str]) -> dict[str, str]:
             raise FileProblem(f"--column names {field} twice", hint="Keep one of the columns.")
         mapping[field] = column
     return mapping
+
+
+app.add_command(fit_command)
+app.add_command(validate_command)

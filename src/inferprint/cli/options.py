@@ -54,6 +54,7 @@ SETUP = (
         float,
         "Measured, mean per request; gives the batch, or device time",
     ),
+    Choice("engine", "--engine", str, "Serving software: vllm, vllm-2024, tensorrt-llm, sglang, llama.cpp ..."),
     Choice("precision", "--precision", str, "Number format of the weights, such as fp8 or q4_k_m"),
     Choice("techniques", "--technique", str, "Serving technique, NAME[:key=value,...]; may be repeated", True),
     Choice("active_share", "--active-share", float, "Share of powered time with at least one request"),

@@ -143,6 +143,7 @@ def machine_setup(request: Request) -> MachineSetup:
         replica_gpu_count=request.replica_gpu_count,
         batch_size=request.batch_size,
         precision=request.precision,
+        engine=request.engine,
         techniques=request.techniques,
         active_share=request.active_share,
         total_params_b=request.total_params_b,

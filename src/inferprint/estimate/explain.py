@@ -87,7 +87,7 @@ def _terms(result: Result) -> tuple[Step, ...]:
         count = float(counts[detail.feature])
         if not count or not detail.ideal:
             continue
-        unit = "J" if detail.form == "energy.default" else "s"
+        unit = "J" if detail.level.power_w else "s"
         numbers = (
             f"{detail.ideal:.4g} per {detail.feature.removesuffix('s')} x {detail.coefficient:.4g} x "
             f"{detail.level.value:.4g} x {count:.6g}"
@@ -98,21 +98,32 @@ def _terms(result: Result) -> tuple[Step, ...]:
     return tuple(found)
 
 
+_LEVELS = {True: "level = exp(effects) G P_max x engine", False: "level = exp(effects) x engine"}
+"""Equation of the level of a form that gives energy, and of one that gives seconds."""
+
+
 def _levels(result: Result) -> tuple[Step, ...]:
     """What each form multiplies its weighted seconds by, taken apart."""
     return tuple(
-        Step(f"{form} level", "level = exp(effects) G P_max x engine", "", _level_numbers(level), level.value, "")
+        Step(f"{form} level", _LEVELS[bool(level.power_w)], "", _level_numbers(level), level.value, "")
         for form, level in {detail.form: detail.level for detail in result.machine.draws.details}.items()
     )
 
 
 def _level_numbers(level: Level) -> str:
-    """The parts of a level; a form that gives seconds has the engine's alone."""
-    engine = f"engine ({level.engine:.4g})"
-    if not level.power_w:
-        return engine
+    """The parts of a level; a form that gives seconds has no power."""
     effects = " + ".join(f"{effect:g}" for effect in level.effects) or "0"
-    return f"exp({effects}) x {level.devices:g} devices x {level.power_w:g} W x {engine}"
+    power = f"{level.devices:g} devices x {level.power_w:g} W x " if level.power_w else ""
+    return f"exp({effects}) x {power}engine ({level.engine:.4g})"
+
+
+def _device_time(result: Result) -> str:
+    """How the device time of a request came about."""
+    if result.quality == "measured":
+        return "t_s = measured time / B"
+    if result.request.method != "default":
+        return "t_s = duration / B"
+    return "t_s = the duration form on the request's share of the batch"
 
 
 def _steps(result: Result, terms: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -136,7 +147,7 @@ def _steps(result: Result, terms: tuple[Step, ...]) -> tuple[Step, ...]:
             accelerator * JOULES_PER_WH,
             "J",
         ),
-        _step("device time", "device_seconds", f"{draws.devices[0]:g} devices", seconds, "s"),
+        Step("device time", _device_time(result), "docs/method.md#device-time", "", seconds, "s"),
         _step("host energy", "host_energy", f"{draws.host_w[0]:.4g} W x {seconds:.4g} s", host, "Wh"),
         _step("idle energy", "idle_energy", f"{draws.idle_w[0]:.4g} W x {seconds:.4g} s", idle, "Wh"),
         Step(

@@ -52,6 +52,8 @@ class Request:
         Measured times [ms]; the batch is solved from them, unless it is given too.
     precision
         Number format of the weights.
+    engine
+        Serving software, with its age where that matters: "vllm", "vllm-2024", "llama.cpp" ...
     active_share, pue, wue_l_per_kwh, grid_gco2e_per_kwh, grid_market_gco2e_per_kwh, grid_water_l_per_kwh
         What the caller knows better than the catalogue.
     total_params_b, active_params_b
@@ -79,6 +81,7 @@ class Request:
     time_per_output_token_ms: float | None = None
     request_duration_ms: float | None = None
     precision: str | None = None
+    engine: str | None = None
     techniques: tuple[str, ...] = ()
     active_share: float | None = None
     pue: float | None = None
@@ -110,6 +113,7 @@ NAME_FIELDS = (
     "country",
     "grid_zone",
     "precision",
+    "engine",
 )
 COUNT_FIELDS = ("gpu_count", "replica_gpu_count")
 NUMBER_FIELDS = (

@@ -1,4 +1,4 @@
-"""From device energy to device time."""
+"""From device time to device energy."""
 
 from __future__ import annotations
 
@@ -11,17 +11,3 @@ from inferprint.quantities import equation
 def device_energy(seconds: Any, devices: Any, max_power_w: Any, level: Any) -> Any:
     """Energy of a replica [J] over weighted seconds, at board power limit times a learned level."""
     return level * devices * max_power_w * seconds
-
-
-@equation("t_s = E_device / (phi n TDP)", "docs/method.md#device-time")
-def device_seconds(energy_j: Any, devices: Any, max_power_w: Any, power_share: Any) -> Any:
-    """Seconds for which the request occupies the replica's devices.
-
-    Parameters
-    ----------
-    energy_j
-        Energy of the devices for the request [J].
-    power_share
-        Mean power over board power limit while serving, phi.
-    """
-    return energy_j / (power_share * devices * max_power_w)

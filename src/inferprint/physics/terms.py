@@ -99,8 +99,9 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What else is on the replica: requests per decode step, the usual lengths of the others [tokens], and the share
-    of them with a picture or video in the prompt.
+    """What else is on the replica: requests per decode step, and the usual lengths of the others [tokens].
+
+    `media_prompts` is the share of the others with a picture or video in the prompt.
     """
 
     batch: Any

@@ -103,7 +103,8 @@ def coefficients_of(situation: Situation, form: Form, tags: frozenset[str]) -> d
 def _matrix(ideal: Ideal, coefficients: dict[str, Any], level: Any) -> Array:
     """Weighted terms by feature, times a level of each feature: shape (SIZE, features)."""
     columns = [full(weighted(ideal.get(name, {}), coefficients)) for name in FEATURE_NAMES]
-    return np.stack(columns, axis=1) * level
+    weighted_terms: Array = np.stack(columns, axis=1) * level
+    return weighted_terms
 
 
 def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], level: Level) -> tuple[TermDetail, ...]:
@@ -210,9 +211,7 @@ def _part_residual(situation: Situation, form: Form) -> Array:
     return np.stack([errors.get(feature.part, errors["decode"]) for feature in TEXT.features], axis=1)
 
 
-def device_time_rates(
-    situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
-) -> Array:
+def device_time_rates(situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic) -> Array:
     """Device time of a request's share per unit of each feature [s]: the duration form on the share's work."""
     if situation.engine.kind == "local":
         return duration_rates(situation, case, shape, replica, traffic)[0]
@@ -238,9 +237,7 @@ def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices
     return seconds * (watts + full(waiting)[:, None])
 
 
-def two_term_rates(
-    situation: Situation, case: Case, shape: ModelShape, replica: Replica
-) -> tuple[Array, tuple[TermDetail, ...]]:
+def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) -> tuple[Array, tuple[TermDetail, ...]]:
     """Duration per unit of each feature [s], by the two-term form; and its central case in detail."""
     form = situation.catalogue.forms["two-term"]
     ideal: Ideal = {

@@ -1,4 +1,4 @@
-"""What a measured request ideally costs: the terms that a calibration fits coefficients to, from the cards' own code."""
+"""What a measured request ideally costs: the terms that coefficients are fitted to, from the cards' own code."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from inferprint.catalogue import (
     Catalogue,
-    Gpu,
     Model,
     ModelMatch,
     Precision,
@@ -256,7 +255,8 @@ def _record_hardware(situation: Situation, candidate: Candidate, details: Iterab
         if value is not None and node is not None:
             trail.add(f"{node.id} {name}", value, unit, "catalogue", f"{name} of {node.id}", node.origin(name))
     if node is None and gpu.power_boundary != "system":
-        trail.warnings.append(f"no host is known for {gpu.name}: energy and manufacture of a host are left out")
+        what = "its energy is that of a mean server, its manufacture left out"
+        trail.warnings.append(f"no host is known for {gpu.name}: {what}")
     _record_forms(situation, Case(candidate, situation.precision), {detail.form for detail in details})
 
 
@@ -267,7 +267,9 @@ def _record_forms(situation: Situation, case: Case, used: set[str]) -> None:
         for name, effect in form.effects.items():
             if name.partition(":")[2] in tags:
                 reason = f"{form.status} effect in logs"
-                situation.trail.add(f"{form.id} effect of {name}", effect, "", "catalogue", reason, form.origin("effects"))
+                situation.trail.add(
+                    f"{form.id} effect of {name}", effect, "", "catalogue", reason, form.origin("effects")
+                )
         for term, value in form.terms.items():
             origin, reason = form.origin("terms"), f"{form.status} coefficient"
             situation.trail.add(f"{form.id} {term}", value, "", "catalogue", reason, origin)
@@ -285,7 +287,7 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
     devices, batch = operating_point(situation, case, shape)
     gpu, method = case.gpu, situation.setup.method
     replica = replica_of(situation, case, devices)
-    two_duration, details = two_term_rates(situation, case, shape, replica)
+    two_duration, details = two_term_rates(situation, shape, replica)
     two_seconds = two_duration / full(batch)[:, None]
     two_energy = device_energy(two_seconds, full(devices)[:, None], gpu.max_power_w, 1.0)
     energy, seconds, duration = two_energy, two_seconds, two_duration

@@ -50,8 +50,11 @@ def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Arra
 def _host(situation: Situation, case: Case, devices: Any) -> _Host:
     """The host beside the accelerators; none where the power of the device is that of the whole machine."""
     node = case.node
-    if node is None or case.gpu.power_boundary == "system":
+    if case.gpu.power_boundary == "system":
         return _Host(0.0, 0.0, 0.0, 0.0, 0.0)
+    if node is None:
+        watts = _unknown_server(situation) if case.gpu.power_boundary == "board" else 0.0
+        return _Host(host_share(devices, situation.hosting.pool or devices), watts, watts, 0.0, 0.0)
     power = situation.drawn("host power:model", "host-power.spread")
     kg = _host_value(situation, case, node, "host_embodied_kgco2e")
     if kg.low == kg.high:
@@ -64,6 +67,15 @@ def _host(situation: Situation, case: Case, devices: Any) -> _Host:
         situation.sampler.spread("host manufacture:model", kg),
         _host_value(situation, case, node, "host_embodied_water_l").value * water,
     )
+
+
+def _unknown_server(situation: Situation) -> Any:
+    """Power of a server of which nothing is known, beside its accelerators, whatever their load [W]."""
+    form = situation.catalogue.forms["wall"]
+    watts = form.terms["server"]
+    reason = "no host is known: mean of measured servers"
+    situation.note("host power", watts, "W", "assumed", reason, form.origin("terms"))
+    return situation.sampler.spread("host power:model", watts)
 
 
 def _host_value(situation: Situation, case: Case, node: Node, name: str) -> Range:

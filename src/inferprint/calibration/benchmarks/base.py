@@ -17,7 +17,8 @@ class Benchmark:
     name
         As in the column `source` and the folder of `data/benchmarks`.
     engine
-        The serving software of a row, one of `rates.engines.ENGINES`; None where what the row states says it.
+        The serving software, one of `rates.engines.ENGINES`, or how to tell it from a row; None where what the row
+        states says it.
     prompt_tokens
         Assumed prompt length [tokens] by a word in a row's task, in the order in which they are tried; for rows that
         state none. An empty word holds for all others.
@@ -26,7 +27,7 @@ class Benchmark:
     """
 
     name: str
-    engine: Callable[[Row], str] | None = None
+    engine: str | Callable[[Row], str] | None = None
     prompt_tokens: tuple[tuple[str, float], ...] = ()
     why: str = ""
 
@@ -58,6 +59,13 @@ ENGINE_NAMES = (
     ("deepspeed", "eager"),
 )
 """Serving software by a word in a row's engine."""
+
+
+def engine_of(benchmark: Benchmark, row: Row) -> str | None:
+    """The serving software of a row; None where nobody says."""
+    if benchmark.engine is None:
+        return stated_engine(row)
+    return benchmark.engine if isinstance(benchmark.engine, str) else benchmark.engine(row)
 
 
 def stated_engine(row: Row) -> str | None:

@@ -4,7 +4,7 @@ from inferprint.calibration.benchmarks.base import USUAL_PROMPTS, Benchmark
 
 MLENERGY_V2 = Benchmark(
     "mlenergy-v2",
-    engine=lambda row: "vllm-2024",
+    engine="vllm-2024",
     prompt_tokens=USUAL_PROMPTS,
     why="prompt lengths of code and pictures are not published: those of the same tasks in version 3",
 )

@@ -4,7 +4,7 @@ from inferprint.calibration.benchmarks.base import USUAL_PROMPTS, Benchmark
 
 MLENERGY_V3 = Benchmark(
     "mlenergy-v3",
-    engine=lambda row: "vllm-0.11",
+    engine="vllm-0.11",
     prompt_tokens=USUAL_PROMPTS,
     why="prompt lengths are not published: assumed by task",
 )

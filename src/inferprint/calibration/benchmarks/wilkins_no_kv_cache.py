@@ -2,4 +2,4 @@
 
 from inferprint.calibration.benchmarks.base import Benchmark
 
-WILKINS = Benchmark("wilkins-no-kv-cache", engine=lambda row: "eager")
+WILKINS = Benchmark("wilkins-no-kv-cache", engine="eager")

@@ -1,0 +1,208 @@
+"""The commands that learn coefficients from measurements, and that say how good they are."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inferprint.cli.options import CATALOG, JSON, catalogue_of
+from inferprint.errors import FileProblem
+
+if TYPE_CHECKING:
+    from inferprint.calibration.observations import Refusal
+
+OBSERVATIONS = click.option(
+    "--observations",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Measurements with the columns of data/benchmarks/README.md; may be repeated, and take several files.",
+)
+
+
+def _print(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _needs(extra: str, *modules: str) -> None:
+    """Refuse where the libraries of an extra are missing."""
+    from importlib.util import find_spec
+
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise FileProblem(f"{' and '.join(missing)} not installed", hint=f"pip install 'inferprint[{extra}]'")
+
+
+@click.command("fit")
+@OBSERVATIONS
+@click.argument("more", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Date of the coefficients; today where not given.")
+@CATALOG
+@JSON
+def fit_command(
+    files: tuple[Path, ...],
+    more: tuple[Path, ...],
+    out: Path,
+    date: datetime.datetime | None,
+    catalog: Path | None,
+    as_json: bool,
+) -> None:
+    """Learn the coefficients from measurements: the project's own, and yours with --observations.
+
+    Writes DIR/forms/coefficients.toml, so that DIR can be given as --catalog, and DIR/report.md with its plots.
+    """
+    _needs("fit", "scipy", "statsmodels", "matplotlib")
+    from inferprint.calibration.fit import coefficients_text, fingerprint, learn_all, refusals
+    from inferprint.calibration.observations import data_folder, read_files
+    from inferprint.calibration.report import write_report
+    from inferprint.calibration.scores import score
+    from inferprint.calibration.wall import learn_wall
+
+    coefficients = out / "forms" / "coefficients.toml"
+    try:
+        coefficients.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileProblem(f"cannot write into {out}: {error}", hint="Name another folder with --out.") from error
+    catalogue = catalogue_of(catalog)
+    paths = [*sorted(data_folder().glob("*/*.csv")), *files, *more]
+    observations = read_files(paths, catalogue, fit_unknown=True)
+    learned, wall = learn_all(observations, catalogue), learn_wall(catalogue)
+    refused = refusals(observations, learned)
+    report = write_report(out, learned, wall, refused)
+    day = date.date() if date is not None else datetime.datetime.now(tz=datetime.UTC).date()
+    coefficients.write_text(coefficients_text(learned, wall, fingerprint(paths), day), encoding="utf-8")
+    found = [
+        {
+            "form": item.task.spec.id,
+            "rows": len(item.design.points),
+            "mdape_pct": score(item.design.target, item.unseen).mdape_pct,
+            "p90_ape_pct": score(item.design.target, item.unseen).p90_ape_pct,
+        }
+        for item in learned
+    ]
+    if as_json:
+        _print({"coefficients": str(coefficients), "report": str(report), "forms": found, "refused": len(refused)})
+        return
+    print("with the row's model left out:")
+    for entry in found:
+        print(
+            f"  {entry['form']:<16} {entry['rows']:>5,} rows   median error {entry['mdape_pct']:.1f} %,"
+            f" 90th percentile {entry['p90_ape_pct']:.1f} %"
+        )
+    print(f"refused {len(refused):,} values: reasons in {report}\ncoefficients: {coefficients}")
+
+
+@click.command("validate")
+@OBSERVATIONS
+@click.argument("more", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--refused", "refused_to", metavar="FILE", type=click.Path(path_type=Path), help="Write refused rows.")
+@CATALOG
+@JSON
+def validate_command(
+    files: tuple[Path, ...], more: tuple[Path, ...], refused_to: Path | None, catalog: Path | None, as_json: bool
+) -> None:
+    """Say how good the estimates are, beside the two-term form and, where it is installed, EcoLogits.
+
+    With --observations FILE ... the coefficients in use are scored on those measurements; nothing is fitted. Without,
+    every form is fitted again without whole models, GPUs and families, and scored on what was left out.
+    """
+    from inferprint.calibration.observations import read_files, read_own
+    from inferprint.cli.progress import progress
+
+    if more and not files:
+        raise FileProblem(f"{more[0]} without --observations", hint="inferprint validate --observations FILE ...")
+    catalogue = catalogue_of(catalog)
+    if not files:
+        _needs("fit", "scipy", "statsmodels")
+        from inferprint.calibration.validate import validate_left_out
+
+        left_out = [entry.to_dict() for entry in validate_left_out(read_own(catalogue), catalogue)]
+        _print(left_out) if as_json else print(_table(left_out))
+        return
+    from inferprint.calibration.validate import validate
+
+    with progress() as report:
+        validation = validate(read_files([*files, *more], catalogue), catalogue, report)
+    rows = [result.to_dict() for result in validation.results()]
+    if refused_to is not None:
+        _write_refused(refused_to, validation.refused)
+    if as_json:
+        _print(rows)
+        return
+    print(_table(rows) if rows else "no row measures a known quantity")
+    if validation.refused:
+        print("\n" + _reasons(validation.refused))
+    _mention_peer()
+
+
+def _mention_peer() -> None:
+    from inferprint.calibration import peer
+
+    if not peer.available():
+        print("EcoLogits is not installed: pip install 'inferprint[validate]' adds it to the table", file=sys.stderr)
+
+
+HEADS = {
+    "left_out": "left out",
+    "quantity": "quantity",
+    "rows_of": "rows of",
+    "form": "form",
+    "rows": "rows",
+    "mdape_pct": "MdAPE %",
+    "p90_ape_pct": "P90 %",
+    "bias_pct": "bias %",
+    "r2_log": "R2 log",
+    "coverage95_pct": "within 95 %",
+    "refused": "refused",
+}
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    from inferprint.cli.text import table
+
+    names = [name for name in HEADS if name in rows[0]]
+    return table([[HEADS[name] for name in names], *([_cell(name, row[name]) for name in names] for row in rows)])
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}" if name == "r2_log" else f"{value:.1f}"
+    return str(value)
+
+
+def _reasons(refused: Sequence[Refusal]) -> str:
+    """How many values were refused, by reason, with one row as an example."""
+    counts = Counter((item.quantity, item.reason.split("\n")[0]) for item in refused)
+    first: dict[tuple[str, str], str] = {}
+    for item in refused:
+        first.setdefault((item.quantity, item.reason.split("\n")[0]), item.row_id)
+    lines = [f"  {n:>5,}  {key[0]}: {key[1]} (first: {first[key]})" for key, n in counts.most_common(SHOWN)]
+    if len(counts) > SHOWN:
+        lines.append(f"  and {len(counts) - SHOWN} more reasons: --refused FILE writes every row")
+    return "\n".join([f"refused {len(refused):,} values:", *lines])
+
+
+SHOWN = 12
+"""Reasons that are listed."""
+
+
+def _write_refused(path: Path, refused: Sequence[Refusal]) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["row_id", "source", "quantity", "reason"])
+            writer.writerows([item.row_id, item.source, item.quantity, item.reason] for item in refused)
+    except OSError as error:
+        raise FileProblem(f"cannot write {path}: {error}", hint="Name a file in a folder that exists.") from error
