@@ -56,6 +56,7 @@ data: dev-env ## rebuild the generated data, the packaged catalogue and the READ
 fit: dev-env ## learn the coefficients again from data/benchmarks, and score them (a minute); report in out/fit
 	@$(PY) tools/fit.py
 	@$(PY) tools/readme.py
+	@$(PY) docs/generate.py
 
 bench: dev-env ## run every script in benchmarks/
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(PY) "$$script"; done

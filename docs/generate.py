@@ -1,52 +1,115 @@
 """Write what the documentation shows from the catalogue and the program; `--check` fails when the two differ.
 
-The coefficients in method.md stand between `<!-- coefficients -->` markers. A `text` block under `<!-- output -->` is
+The coefficients in method.md stand between `<!-- coefficients -->` markers, the measurements in calibration.md between
+`<!-- sources -->` markers. A `text` block under `<!-- output -->` is
 what the command in the block above it prints, without the line of versions. A `text` block that begins with a command
 after a `$` shows a refusal. A block under `<!-- file PATH -->` is that file.
 """
 
 from __future__ import annotations
 
+import csv
+import math
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from inferprint import Catalogue, Range
+from inferprint import Catalogue
 from inferprint.catalogue import Form
+from inferprint.quantities import Z95
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 TABLE = re.compile(r"(<!-- coefficients -->\n).*?(<!-- /coefficients -->)", re.DOTALL)
+SOURCES = re.compile(r"(<!-- sources -->\n).*?(<!-- /sources -->)", re.DOTALL)
 OUTPUT = re.compile(r"```sh\n(?P<command>[^`]*?)```\n\n<!-- output -->\n```text\n(?P<output>.*?)```", re.DOTALL)
 FILE = re.compile(r"(<!-- file (?P<path>\S+) -->\n```\w+\n).*?(```)", re.DOTALL)
 REFUSAL = re.compile(r"```text\n\$ (?P<command>inferprint [^\n]*)\n(?P<output>.*?)```", re.DOTALL)
 VERSIONS = re.compile(r"^inferprint [0-9.]+, catalogue .*\n", re.MULTILINE)
 
 
+SECONDS = ("layers", "sequences", "media_prompts", "layer_exchanges")
+"""How the names of terms end that are counts: their coefficient is in seconds each."""
+
+
 def coefficients(catalogue: Catalogue) -> str:
-    """The learned forms of the catalogue as Markdown tables."""
-    forms = [catalogue.forms[name] for name in ("energy.default", "duration.default", "two-term")]
-    terms = list(dict.fromkeys(term for form in forms for term in form.terms))
-    lines = ["| coefficient | " + " | ".join(f"`{form.id}`" for form in forms) + " |", "|---|" + "---|" * len(forms)]
-    lines += [f"| `{term}` | " + " | ".join(_cell(form, term) for form in forms) + " |" for term in terms]
-    lines.append("| residual, log standard deviation | " + " | ".join(f"{f.residual_sigma:g}" for f in forms) + " |")
-    lines.append("| status | " + " | ".join(form.status for form in forms) + " |")
-    effects = forms[0].effects
-    lines += ["", "Effects on energy, added in logs:", "", "| " + " | ".join(f"`{name}`" for name in effects) + " |"]
-    lines += ["|" + "---|" * len(effects), "| " + " | ".join(f"{value:+g}" for value in effects.values()) + " |"]
+    """The learned forms of the catalogue as Markdown tables: terms, effects, errors."""
+    forms = [catalogue.forms[name] for name in ("energy.served", "duration.served", "duration.single", "two-term")]
+    wall = catalogue.forms["wall"]
+    head = ["| {} | " + " | ".join(f"`{form.id}`" for form in forms) + " |", "|---|" + "---|" * len(forms)]
+
+    def table(title: str, names: list[str], cell: Callable[[Form, str], str]) -> list[str]:
+        rows = [f"| {name} | " + " | ".join(cell(form, name.strip("`")) for form in forms) + " |" for name in names]
+        return [head[0].format(title), head[1], *rows]
+
+    terms = sorted({f"`{term}`" for form in forms for term in form.terms})
+    effects = sorted({f"`{effect}`" for form in forms for effect in form.effects})
+    kinds = list(dict.fromkeys(kind for form in forms for kind in form.residual))
+    lines = table("coefficient", terms, _term)
+    lines.append("| measured values | " + " | ".join(f"{form.rows:,}" for form in forms) + " |")
+    lines += ["", "Effects, as factors:", "", *table("group:name", effects, _effect)]
+    lines += ["", "What is measured over what is predicted, on models left out, 95 %:", ""]
+    lines += table("kind of case", kinds, _residual)
+    value, low, high = (f"{number:.0f}" for number in wall.terms["server"])
+    lines += ["", f"`wall`: a server draws {value} W ({low} to {high}) beside its GPUs; {wall.rows} measured values."]
     return "\n".join(lines) + "\n"
 
 
-def _cell(form: Form, term: str) -> str:
+def _term(form: Form, term: str) -> str:
+    """A coefficient with its 95 % interval; "held" where it lies at a bound of the fit."""
     if term not in form.terms:
         return "-"
-    value: Range = form.terms[term]
-    unit = " s" if term in ("layers", "expert_layers", "sequences", "state_space_layers") else ""
-    spread = f" ({value.low:g} to {value.high:g})" if value.low != value.high else ""
-    return f"{value.value:g}{unit}{spread}"
+    value, low, high = form.terms[term]
+    factor, unit = 1.0, ""
+    if term.endswith(SECONDS):
+        factor, unit = (1e3, " ms") if value >= 1e-3 else (1e6, " µs")
+    if low == high:
+        return f"{value * factor:.3g}{unit}, held"
+    return f"{value * factor:.3g}{unit} ({low * factor:.3g} to {high * factor:.3g})"
+
+
+def _effect(form: Form, name: str) -> str:
+    """An effect with its 95 % interval, from the covariance of the logarithms."""
+    if name not in form.effects:
+        return "-"
+    order = [*sorted(form.terms), *sorted(form.effects)]
+    index = order.index(name)
+    width = Z95 * math.sqrt(form.covariance[index * (index + 3) // 2])
+    effect = form.effects[name]
+    if not width:
+        return f"{math.exp(effect):.3g}, held"
+    return f"{math.exp(effect):.3g} ({math.exp(effect - width):.3g} to {math.exp(effect + width):.3g})"
+
+
+def _residual(form: Form, kind: str) -> str:
+    if kind not in form.residual:
+        return "-"
+    bounds = form.residual[kind]
+    return f"{math.exp(bounds.low):.2f} to {math.exp(bounds.high):.3g}"
+
+
+def sources() -> str:
+    """The measurements as a Markdown table: where they are from, how many rows, and what they are used for."""
+    lines = ["| source | measured | rows | for fits | for checks |", "|---|---|---|---|---|"]
+    for path in sorted((ROOT / "data" / "benchmarks").glob("*/source.toml")):
+        stated = tomllib.loads(path.read_text(encoding="utf-8"))
+        rows = 0
+        for table in path.parent.glob("*.csv"):
+            with table.open(encoding="utf-8", newline="") as stream:
+                rows += sum(1 for _ in csv.DictReader(stream))
+        first, last = stated["date"]["first"], stated["date"]["last"]
+        when = first if first == last else f"{first} to {last}"
+        uses = [
+            ", ".join(name.replace("_", " ") for name, use in stated["use"].items() if use == wanted) or "-"
+            for wanted in ("fit", "check")
+        ]
+        name = f"[{stated['title']}](../data/benchmarks/{path.parent.name}/source.toml)"
+        lines.append(f"| {name} | {when} | {rows:,} | {uses[0]} | {uses[1]} |")
+    return "\n".join(lines) + "\n"
 
 
 def command_lines(block: str) -> Iterator[list[str]]:
@@ -83,7 +146,8 @@ def _output(found: re.Match[str]) -> str:
 
 
 def generated(text: str, catalogue: Catalogue) -> str:
-    """A page with its table and its outputs as they should be."""
+    """A page with its tables and its outputs as they should be."""
+    text = SOURCES.sub(lambda m: f"{m[1]}\n{sources()}\n{m[2]}", text)
     text = TABLE.sub(lambda m: f"{m[1]}\n{coefficients(catalogue)}\n{m[2]}", text)
     text = FILE.sub(lambda m: f"{m[1]}{(ROOT / m['path']).read_text(encoding='utf-8')}{m[3]}", text)
     return REFUSAL.sub(_refusal, OUTPUT.sub(_output, text))

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out" / "fit"
@@ -22,6 +23,11 @@ def _run(*arguments: str) -> str:
     return subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
 
 
+def _rounded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without the digits in which machines may differ."""
+    return [{name: round(v, 3) if isinstance(v, float) else v for name, v in row.items()} for row in rows]
+
+
 def main() -> int:
     """Fit, build the catalogue with what was fitted, and validate with groups left out and on all measurements."""
     sys.stdout.write(_run("-m", "inferprint", "fit", "--out", str(OUT), *sys.argv[1:]))
@@ -30,7 +36,9 @@ def main() -> int:
     left_out = json.loads(_run("-m", "inferprint", "validate", "--json"))
     files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "data" / "benchmarks").glob("*/*.csv"))]
     shipped = json.loads(_run("-m", "inferprint", "validate", "--json", "--observations", *files))
-    RESULTS.write_text(json.dumps({"left_out": left_out, "shipped": shipped}, indent=1) + "\n", encoding="utf-8")
+    RESULTS.write_text(
+        json.dumps({"left_out": _rounded(left_out), "shipped": _rounded(shipped)}, indent=1) + "\n", encoding="utf-8"
+    )
     return 0
 
 

@@ -101,9 +101,7 @@ class TestWritten:
 
     @pytest.fixture
     def loaded(self, learned, tmp_path) -> Catalogue:
-        wall = Wall(
-            Range(220.0, 140.0, 344.0), 0.05, Range(0.0, -0.4, 0.3), score(np.ones(3), np.ones(3)), 30, 5, []
-        )
+        wall = Wall(Range(220.0, 140.0, 344.0), 0.05, Range(0.0, -0.4, 0.3), score(np.ones(3), np.ones(3)), 30, 5, [])
         (tmp_path / "forms").mkdir()
         text = coefficients_text(learned.values(), wall, "f" * 64, self.DATE)
         (tmp_path / "forms" / "coefficients.toml").write_text(text, encoding="utf-8")
@@ -131,6 +129,8 @@ class TestWritten:
         assert (form.rows, tuple(form.residual["all"])) == (30, (0.0, -0.4, 0.3))
 
     def test_estimates(self, loaded):
-        request = Request(model_id="llama-3.1-8b", gpu_id="h100_80gb_sxm", batch_size=8, input_tokens=9, output_tokens=9)
+        request = Request(
+            model_id="llama-3.1-8b", gpu_id="h100_80gb_sxm", batch_size=8, input_tokens=9, output_tokens=9
+        )
         ours, shipped = (Estimator(c).estimate(request).usage_energy_wh.value for c in (loaded, CATALOGUE))
         assert ours == pytest.approx(shipped, rel=1e-3)

@@ -172,7 +172,9 @@ class TestAssumed:
 
     def test_what_is_measured_here(self, observations):
         # ML.ENERGY v3 publishes no prompt lengths, AIConfigurator all of them.
-        by_source = {(item.source, "n_in_tokens" in item.assumed) for item in observations.of("energy_per_output_token")}
+        by_source = {
+            (item.source, "n_in_tokens" in item.assumed) for item in observations.of("energy_per_output_token")
+        }
         assert ("mlenergy-v3", False) not in by_source
         assert not any(
             "n_in_tokens" in item.assumed
@@ -304,7 +306,9 @@ class TestWeights:
     """What `source.toml` says of the sources of this package."""
 
     def test_a_source_is_fitted_as_it_says(self, observations):
-        assert {item.weight for item in observations.of("served_time_per_token") if item.source == "mlenergy-v3"} != {0.0}
+        assert {item.weight for item in observations.of("served_time_per_token") if item.source == "mlenergy-v3"} != {
+            0.0
+        }
 
     def test_rows_for_checks_have_none(self, observations):
         checked = [i for i in observations.kept if i.setup.gpu_id == "gb200_186gb" and "silicon" in i.source]

@@ -218,8 +218,7 @@ class TestOrdinaryLeastSquares:
     def test_a_beta_that_is_not_positive_is_an_error(self, rows):
         columns, target, _ = rows
         points = [
-            point("m", {"decode": d, "prefill": -p}, frozenset(), t)
-            for (d, p), t in zip(columns, target, strict=True)
+            point("m", {"decode": d, "prefill": -p}, frozenset(), t) for (d, p), t in zip(columns, target, strict=True)
         ]
         with pytest.raises(ValueError, match="not positive"):
             ordinary_least_squares(self.SPEC, Design(points))

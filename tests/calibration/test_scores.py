@@ -119,7 +119,9 @@ class TestByKind:
     def test_a_kind_without_its_own_is_judged_by_the_pooled(self):
         found = self.bounds()
         limit = found["all"].high
-        assert inside(np.array([0.5, 0.5, limit, limit + 0.1]), ["wide", "narrow", "rare", "never seen"], found).tolist() == [
+        assert inside(
+            np.array([0.5, 0.5, limit, limit + 0.1]), ["wide", "narrow", "rare", "never seen"], found
+        ).tolist() == [
             1.0,
             0.0,
             1.0,

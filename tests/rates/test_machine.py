@@ -69,8 +69,7 @@ class TestTwoTerm:
         # Llama-3.1-70B in 4 bit on two RTX 4090, one request: 70.6e9 x 0.61 bytes / 1008 GB/s a token, 165.2 TFLOP/s
         found = estimate(1000, 200, **TWO_4090, method="two-term").duration_ms.value
         seconds = (
-            self.BETAS["prefill"] * 1000 * 2 * 70.6e9 / 165.2e12
-            + self.BETAS["decode"] * 200 * 70.6e9 * 0.61 / 1008e9
+            self.BETAS["prefill"] * 1000 * 2 * 70.6e9 / 165.2e12 + self.BETAS["decode"] * 200 * 70.6e9 * 0.61 / 1008e9
         )
         assert found == pytest.approx(1000 * seconds, rel=1e-9)
 
@@ -153,7 +152,7 @@ def test_effects_multiply_what_their_group_names():
 def test_effects_on_all_multiply_every_term():
     # The same at 16 bit on a B200: 1000 W, 7700 GB/s, 2250 TFLOP/s.
     gpu = ESTIMATOR.catalogue.gpus["b200_180gb_sxm"]
-    form, c, m = FORMS["energy.served"], coefficients("energy.served"), Llama8b
+    form, c = FORMS["energy.served"], coefficients("energy.served")
     bandwidth, flops = 1e9 * gpu.memory_bandwidth_gb_per_s, 1e12 * gpu.fp16_dense_tflops
     shared = c["dense_weights"] * 16.06e9 / bandwidth + c["layers"] * 32
     token, pair = 2 * 8.03e9 / flops, 4 * 32 * 32 * 128 / flops

@@ -20,9 +20,7 @@ def judged(validation):
     return {
         "single requests": [j for j in rows if j.item.quantity == "single_request_duration"],
         "served, fitted": [j for j in rows if j.item.quantity == "served_time_per_token" and j.item.weight > 0],
-        "energy": [
-            j for j in rows if j.item.quantity == "energy_per_output_token" and j.item.source in ENERGY_SOURCES
-        ],
+        "energy": [j for j in rows if j.item.quantity == "energy_per_output_token" and j.item.source in ENERGY_SOURCES],
     }
 
 
@@ -84,3 +82,19 @@ def test_results_are_the_scores_of_the_rows(validation, quantity):
     found = next(r for r in validation.results() if (r.quantity, r.form) == (quantity, "default"))
     assert dataclasses.asdict(found.score) == pytest.approx(dataclasses.asdict(scored(rows, "default")), rel=1e-12)
     assert found.refused == sum(r.quantity == quantity for r in validation.refused)
+
+
+@pytest.mark.parametrize("low, high", [(4, 16), (16, 64), (64, 256)])
+def test_fp8_against_bf16_comes_out_as_measured(judged, low, high):
+    # Runs that differ in the format alone: fp8 costs more at small batch and less at large, with no factor for it.
+    runs: dict[tuple[object, ...], dict[str, object]] = {}
+    for j in judged["energy"]:
+        if j.item.source == "mlenergy-v3" and j.item.weight > 0:
+            band, answer = round(np.log2(j.ideal.batch)), round(np.log(j.item.work[1]))
+            key = (j.ideal.model, j.item.setup.gpu_id, j.item.setup.gpu_count, band, answer)
+            runs.setdefault(key, {})[j.item.setup.precision] = j
+    pairs = [r for r in runs.values() if {"fp8", "bf16"} <= set(r) and low < r["bf16"].ideal.batch <= high]
+    measured = np.median([r["fp8"].item.measured / r["bf16"].item.measured for r in pairs])
+    predicted = np.median([r["fp8"].default[0] / r["bf16"].default[0] for r in pairs])
+    assert len(pairs) >= 8
+    assert predicted == pytest.approx(measured, abs=0.15)

@@ -70,7 +70,7 @@ def _coefficients(item: Learned) -> str:
     bounds = item.task.spec.terms
     for name, value in item.terms.items():
         held = value.low == value.high
-        note = "held at the bound of physics" if held else ""
+        note = "held at a bound" if held else ""
         rows.append((name, f"{value.value:.4g}", f"{value.low:.4g} to {value.high:.4g}", note))
     assert set(bounds) == set(item.terms)
     count = len(bounds)

@@ -11,3 +11,15 @@ from inferprint.quantities import equation
 def device_energy(seconds: Any, devices: Any, max_power_w: Any, level: Any) -> Any:
     """Energy of a replica [J] over weighted seconds, at board power limit times a learned level."""
     return level * devices * max_power_w * seconds
+
+
+@equation("t_s >= E_device / (n P_max)", "docs/method.md#device-time")
+def device_seconds(energy_j: Any, devices: Any, max_power_w: Any) -> Any:
+    """Least time in which devices can draw an energy [s].
+
+    Parameters
+    ----------
+    energy_j
+        Energy of the devices together [J].
+    """
+    return energy_j / (devices * max_power_w)

@@ -19,7 +19,7 @@ from inferprint.catalogue import (
 )
 from inferprint.errors import DoesNotFit, InvalidInput
 from inferprint.modalities.text import TEXT
-from inferprint.physics.power import device_energy
+from inferprint.physics.power import device_energy, device_seconds
 from inferprint.physics.terms import TERM_EQUATIONS, ModelShape
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import EQUATIONS, Tier
@@ -303,6 +303,8 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
             energy = local_energy_rates(situation, case, seconds, full(devices))
         else:
             energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
+            # A board draws at most its limit: what takes this energy takes at least this long.
+            seconds = np.maximum(seconds, device_seconds(energy, full(devices)[:, None], gpu.max_power_w))
         details = (*energy_details, *duration_details, *details)
     per_token = situation.setup.measured_seconds_per_token
     if per_token is not None and batch_is_known(situation):

@@ -53,7 +53,9 @@ def _host(situation: Situation, case: Case, devices: Any) -> _Host:
     if case.gpu.power_boundary == "system":
         return _Host(0.0, 0.0, 0.0, 0.0, 0.0)
     if node is None:
-        watts = _unknown_server(situation) if case.gpu.power_boundary == "board" else 0.0
+        # A CPU that computes is the server itself.
+        apart = case.gpu.power_boundary == "board" and case.gpu.device_class != "cpu"
+        watts = _unknown_server(situation) if apart else 0.0
         return _Host(host_share(devices, situation.hosting.pool or devices), watts, watts, 0.0, 0.0)
     power = situation.drawn("host power:model", "host-power.spread")
     kg = _host_value(situation, case, node, "host_embodied_kgco2e")
