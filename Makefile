@@ -36,7 +36,9 @@ contracts: dev-env ## do imports point one way?
 
 drift: dev-env ## do the generated files match what they are made from?
 	@$(PY) tools/match_prices.py --check
+	@$(PY) tools/prices.py --check
 	@$(PY) tools/fit_shapes.py --check
+	@$(PY) tools/fit_sizes.py --check
 	@$(PY) tools/build_catalogue.py --check
 	@$(PY) tools/readme.py --check
 
@@ -49,7 +51,9 @@ fmt: dev-env ## format, and mend what ruff can mend
 
 data: dev-env ## rebuild the generated data, the packaged catalogue and the README's example
 	@$(PY) tools/match_prices.py
+	@$(PY) tools/prices.py
 	@$(PY) tools/fit_shapes.py
+	@$(PY) tools/fit_sizes.py
 	@$(PY) tools/build_catalogue.py
 	@$(PY) tools/readme.py
 

@@ -15,10 +15,12 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from inferprint import Catalogue
+from inferprint.calibration.observations import read_own
 from inferprint.catalogue import Form
 from inferprint.quantities import Z95
 
@@ -93,8 +95,12 @@ def _residual(form: Form, kind: str) -> str:
 
 
 def sources() -> str:
-    """The measurements as a Markdown table: where they are from, how many rows, and what they are used for."""
-    lines = ["| source | measured | rows | for fits | for checks |", "|---|---|---|---|---|"]
+    """The measurements as a Markdown table: where they are from, and how many values are fitted, checked, refused."""
+    found = read_own(Catalogue.packaged())
+    fitted = Counter((item.source, item.quantity) for item in found.kept if item.weight > 0)
+    checked = Counter((item.source, item.quantity) for item in found.kept if item.weight == 0)
+    refused = Counter(item.source.partition("-power-")[0] for item in found.refused)
+    lines = ["| source | measured | rows | fitted | only checked | refused values |", "|---|---|---|---|---|---|"]
     for path in sorted((ROOT / "data" / "benchmarks").glob("*/source.toml")):
         stated = tomllib.loads(path.read_text(encoding="utf-8"))
         rows = 0
@@ -103,13 +109,18 @@ def sources() -> str:
                 rows += sum(1 for _ in csv.DictReader(stream))
         first, last = stated["date"]["first"], stated["date"]["last"]
         when = first if first == last else f"{first} to {last}"
-        uses = [
-            ", ".join(name.replace("_", " ") for name, use in stated["use"].items() if use == wanted) or "-"
-            for wanted in ("fit", "check")
-        ]
-        name = f"[{stated['title']}](../data/benchmarks/{path.parent.name}/source.toml)"
-        lines.append(f"| {name} | {when} | {rows:,} | {uses[0]} | {uses[1]} |")
+        source = path.parent.name
+        uses = [_uses(counts, source) for counts in (fitted, checked)]
+        name = f"[{stated['title']}](../data/benchmarks/{source}/source.toml)"
+        out = refused[source.partition("-power")[0] if source == "mlperf-power" else source]
+        lines.append(f"| {name} | {when} | {rows:,} | {uses[0]} | {uses[1]} | {out:,} |")
     return "\n".join(lines) + "\n"
+
+
+def _uses(counts: Mapping[tuple[str, str], int], source: str) -> str:
+    """Values of a source by quantity."""
+    own = {quantity: n for (name, quantity), n in counts.items() if name == source}
+    return ", ".join(f"{n:,} {quantity.replace('_', ' ')}" for quantity, n in own.items()) or "-"
 
 
 def command_lines(block: str) -> Iterator[list[str]]:

@@ -36,8 +36,11 @@ def main() -> int:
     left_out = json.loads(_run("-m", "inferprint", "validate", "--json"))
     files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "data" / "benchmarks").glob("*/*.csv"))]
     shipped = json.loads(_run("-m", "inferprint", "validate", "--json", "--observations", *files))
+    sizes = json.loads(_run("-m", "inferprint", "validate", "--parameters", "--json"))
     RESULTS.write_text(
-        json.dumps({"left_out": _rounded(left_out), "shipped": _rounded(shipped)}, indent=1) + "\n", encoding="utf-8"
+        json.dumps({"left_out": _rounded(left_out), "shipped": _rounded(shipped), "sizes": _rounded(sizes)}, indent=1)
+        + "\n",
+        encoding="utf-8",
     )
     return 0
 

@@ -15,6 +15,7 @@ import numpy as np
 from inferprint.catalogue.compose import compose
 from inferprint.catalogue.records import Model
 from inferprint.catalogue.schema import KIND_OF, build
+from inferprint.quantities import Z95
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "data" / "shapes" / "shapes.toml"
@@ -27,27 +28,40 @@ FACTS: dict[str, Callable[[Model], float | None]] = {
 }
 
 
-def _rows(models: list[Model], fact: Callable[[Model], float | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Design matrix (1, ln total, ln active) and logs of the fact, over models that state it."""
-    known = [(m.total_params_b, m.active_params_b, fact(m)) for m in models]
-    logs = np.log(np.array([[t, a, f] for t, a, f in known if t and a and f]))
-    return np.column_stack([np.ones(len(logs)), logs[:, :2]]), logs[:, 2]
+def _rows(models: list[Model], fact: Callable[[Model], float | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Design matrix (1, ln total, ln active), logs of the fact and families, over models that state it."""
+    known = [(m.total_params_b, m.active_params_b, fact(m), m.base_family or m.family or m.id) for m in models]
+    stated = [item for item in known if item[0] and item[1] and item[2]]
+    logs = np.log(np.array([item[:3] for item in stated], dtype=float))
+    return np.column_stack([np.ones(len(logs)), logs[:, :2]]), logs[:, 2], np.array([item[3] for item in stated])
+
+
+def _unseen_errors(design: np.ndarray, target: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """Errors in logs of each model by a regression that has not seen its family."""
+    errors = np.zeros(len(target))
+    for name in np.unique(families):
+        out = families == name
+        errors[out] = target[out] - design[out] @ np.linalg.lstsq(design[~out], target[~out], rcond=None)[0]
+    return errors
 
 
 def _fit(name: str, models: list[Model]) -> str:
     """One regression as a TOML table."""
-    design, target = _rows(models, FACTS[name])
+    design, target, families = _rows(models, FACTS[name])
     if name == "expert_share":
         sparse = design[:, 1] > design[:, 2]
-        design, target = design[sparse], target[sparse]
+        design, target, families = design[sparse], target[sparse], families[sparse]
     coefficients = np.linalg.lstsq(design, target, rcond=None)[0]
-    freedom = len(target) - design.shape[1]
-    sigma = float(np.sqrt(np.sum((target - design @ coefficients) ** 2) / freedom))
+    errors = np.abs(_unseen_errors(design, target, families))
+    # Half the width of the interval that holds 95 % of the models of families left out.
+    sigma = float(np.quantile(errors, 0.95)) / Z95
+    factor, within = float(np.exp(np.median(errors))), 100.0 * float(np.mean(errors < np.log(2.0)))
+    note = f"families left out: median factor {factor:.2f}, within 2x {within:.0f} %"
     constant, total, active = (float(f"{value:.6g}") for value in coefficients)
     return (
         f'[[shape]]\nid = "{name}"\ntarget = "{name}"\nintercept = {constant!r}\ntotal_slope = {total!r}\n'
         f"active_slope = {active!r}\nresidual_sigma = {sigma:.6g}\nmodels = {len(target)}\n"
-        'source = "shape-regression"\ndate = "2026-11-22"\nquality = "low"\n'
+        f'source = "shape-regression"\ndate = "2026-11-22"\nquality = "low"\nnote = "{note}"\n'
     )
 
 

@@ -1,4 +1,4 @@
-"""Fill the generated blocks of README.md and docs/calibration.md from what the commands really print.
+"""Fill the generated blocks of README.md and of two pages of docs/ from what the commands really print.
 
 python tools/readme.py [TRACES]           write; TRACES is the folder of the two Azure traces, for the second block
 python tools/readme.py --check [TRACES]   exit with 1 where a block is not what the commands print
@@ -17,6 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 CALIBRATION = ROOT / "docs" / "calibration.md"
+METHOD = ROOT / "docs" / "method.md"
 TRACES = ("AzureLLMInferenceTrace_conv.csv", "AzureLLMInferenceTrace_code.csv")
 NODES = ("generic:hgx-h100-8", "generic:hgx-a100-80-8")
 
@@ -101,6 +102,19 @@ def _results() -> str:
     return "\n".join(lines)
 
 
+def _sizes() -> str:
+    """Errors of sizes from prices on families left out, from data/validation.json."""
+    text = (ROOT / "data" / "validation.json").read_text(encoding="utf-8")
+    lines = ["| size, form | models | median factor | within 2x | in the interval | below upper | upper / true |"]
+    lines.append("|---" * 7 + "|")
+    for row in json.loads(text)["sizes"]:
+        if row["left_out"] == "family":
+            shares = [f"{row[name]:.1f} %" for name in ("within2x_pct", "coverage95_pct", "upper_coverage_pct")]
+            cells = [f"{row['target']}, {row['form']}", str(row["models"]), f"{row['median_factor']:.2f}", *shares]
+            lines.append("| " + " | ".join([*cells, f"{row['upper_over_true']:.1f}"]) + " |")
+    return "\n".join(lines)
+
+
 def _filled(text: str, name: str, content: str) -> str:
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
@@ -116,11 +130,14 @@ def main() -> int:
         wanted = _filled(wanted, "azure", _traces(Path(arguments[0])))
     page = CALIBRATION.read_text(encoding="utf-8")
     wanted_page = _filled(page, "results", _results())
+    method = METHOD.read_text(encoding="utf-8")
+    wanted_method = _filled(method, "sizes", _sizes())
     if "--check" not in sys.argv:
         README.write_text(wanted, encoding="utf-8")
         CALIBRATION.write_text(wanted_page, encoding="utf-8")
-    elif (wanted, wanted_page) != (text, page):
-        print("README.md or docs/calibration.md does not show what the commands print: run python tools/readme.py")
+        METHOD.write_text(wanted_method, encoding="utf-8")
+    elif (wanted, wanted_page, wanted_method) != (text, page, method):
+        print("README.md, docs/calibration.md or docs/method.md is stale: run python tools/readme.py")
         return 1
     return 0
 

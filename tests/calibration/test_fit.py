@@ -55,7 +55,8 @@ def test_a_new_fit_gives_the_shipped_covariance(learned, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_form_names_the_data_it_was_fitted_on(learned, name):
     form = CATALOGUE.forms[name]
-    assert form.fingerprint == fingerprint(sorted(data_folder().glob("*/*.csv")))
+    paths = [*data_folder().glob("*/*.csv"), *data_folder().glob("*/source.toml")]
+    assert form.fingerprint == fingerprint(paths)
     assert form.rows == len(learned[name].design.points)
 
 

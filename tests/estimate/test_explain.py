@@ -38,9 +38,9 @@ def test_terms_of_energy_are_joules_and_all_others_seconds(setup):
 
 
 def test_a_level_of_seconds_shows_its_effects():
-    # gpt-oss in mxfp4 on one H100: the level of the duration is exp(effect), and nothing of the hardware
-    found = explained("own GPU, dense", model_id="gpt-oss-20b", precision="mxfp4")
-    effect = ESTIMATOR.catalogue.forms["duration.served"].effects["all:mxfp4"]
+    # gpt-oss in int4 on one H100: the level of the duration is exp(effect), and nothing of the hardware
+    found = explained("own GPU, dense", model_id="gpt-oss-20b", precision="int4")
+    effect = ESTIMATOR.catalogue.forms["duration.served"].effects["all:int4"]
     level = next(step for step in found.levels if step.name == "duration.served level")
     assert level.numbers == f"exp({effect:g}) x engine (1)"
     assert level.value == pytest.approx(math.exp(effect), rel=1e-12)

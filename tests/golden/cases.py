@@ -21,6 +21,8 @@ CASES: dict[str, dict[str, object]] = {
     "measured duration, known batch": {**SETUPS["own GPU, dense"], "request_duration_ms": 9000},
     "two-term method": {**SETUPS["service, windowed attention"], "method": "two-term"},
     "seed method": {**SETUPS["service, windowed attention"], "method": "seed"},
+    "size from price": {"model_id": "claude-opus-4-5"},
+    "size from price, conservative": {"model_id": "gpt-4o", "conservative": True},
     "a row of fifty": {**SETUPS["unstated"], "input_tokens": 60_000, "output_tokens": 15_000, "n_requests": 50},
 }
 

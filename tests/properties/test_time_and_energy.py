@@ -23,11 +23,12 @@ REQUESTS = {
     "short prompt, long answer": (50, 0, 4000),
     "cached prompt": (20_000, 18_000, 300),
     "reasoning": (500, 0, 16_000),
+    "a very long prompt alone": (120_000, 0, 1),
 }
 """Prompt, cached part of it, answer [tokens]."""
 
-LEAST_SHARE, MOST_SHARE = 0.1, 1.0 + 1e-9
-"""Mean power of the devices over their limit: idle ones draw a tenth, and none draws more than its limit."""
+LEAST_SHARE, MOST_SHARE = 0.25, 1.0 + 1e-9
+"""Mean power of working devices over their limit: idle ones draw a tenth, and none draws more than its limit."""
 
 
 @cache

@@ -137,15 +137,14 @@ def test_default_energy_by_hand():
 
 
 def test_effects_multiply_what_their_group_names():
-    # 8 bit: half the weights, 1978.9 TFLOP/s, and the effect on all arithmetic of matrices, but not on attention.
+    # An engine of 2024: an effect on the fixed costs, layers and sequences, beside one on all terms.
     form, c, m = FORMS["energy.served"], coefficients("energy.served"), Llama8b
-    effect = math.exp(form.effects["arithmetic:fp8-arithmetic"])
-    token = 2 * 8.03e9 / 1978.9e12
-    shared = c["dense_weights"] * m.WEIGHTS / 2 + c["layers"] * 32
-    step = shared / 16 + effect * c["dense_arithmetic"] * token + c["sequences"]
-    prompt = shared / 16 + effect * c["prompt_linear"] * 100 * token + c["prompt_attention"] * 5050 * m.PAIR
-    joules = 700 * (prompt + 10 * step + c["kv_reads"] * m.READ * 10 * 105)
-    found = estimate(100, 10, **ONE_H100, precision="fp8").breakdown["accelerator_energy_wh"].value
+    fixed, level = (math.exp(form.effects[f"{group}:vllm-2024"]) for group in ("fixed", "all"))
+    shared = c["dense_weights"] * m.WEIGHTS + fixed * c["layers"] * 32
+    step = shared / 16 + c["dense_arithmetic"] * m.TOKEN + fixed * c["sequences"]
+    prompt = shared / 16 + c["prompt_linear"] * 100 * m.TOKEN + c["prompt_attention"] * 5050 * m.PAIR
+    joules = 700 * level * (prompt + 10 * step + c["kv_reads"] * m.READ * 10 * 105)
+    found = estimate(100, 10, **{**ONE_H100, "engine": "vllm-2024"}).breakdown["accelerator_energy_wh"].value
     assert found == pytest.approx(joules / 3600, rel=1e-9)
 
 

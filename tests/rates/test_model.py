@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from inferprint import Catalogue
@@ -9,7 +11,7 @@ from inferprint.catalogue import resolve_model, resolve_precision
 from inferprint.errors import InvalidInput, Undisclosed
 from inferprint.provenance.trace import Trail
 from inferprint.rates.draws import SIZE, Sampler
-from inferprint.rates.model import model_shape, model_sizes
+from inferprint.rates.model import model_shape, model_sizes, named_sizes
 
 CATALOGUE = Catalogue.packaged()
 
@@ -17,7 +19,7 @@ CATALOGUE = Catalogue.packaged()
 def shape_of(name: str, total: float | None = None, active: float | None = None, trail: Trail | None = None):
     model = resolve_model(CATALOGUE, name).model
     trail = trail or Trail()
-    sizes = model_sizes(model, total, active, trail)
+    sizes = model_sizes(CATALOGUE, model, total, active, trail)
     return model_shape(CATALOGUE, model, sizes, resolve_precision(CATALOGUE, "bf16"), trail, Sampler())
 
 
@@ -64,29 +66,42 @@ def test_attention_width():
 
 
 def test_sizes_of_the_caller_come_first():
-    sizes = model_sizes(CATALOGUE.models["llama-3.1-8b"], 20.0, 5.0, Trail())
+    sizes = model_sizes(CATALOGUE, CATALOGUE.models["llama-3.1-8b"], 20.0, 5.0, Trail())
     assert (sizes.total, sizes.active) == (20.0, 5.0)
 
 
 def test_a_total_alone_means_a_dense_model():
-    sizes = model_sizes(resolve_model(CATALOGUE, "claude-opus-4-5").model, 20.0, None, Trail())
+    sizes = model_sizes(CATALOGUE, resolve_model(CATALOGUE, "claude-opus-4-5").model, 20.0, None, Trail())
     assert sizes.active == 20.0
 
 
 def test_a_stated_total_keeps_the_published_share_of_active_parameters():
     # DeepSeek-V3: 37 of 671 billion.
-    sizes = model_sizes(CATALOGUE.models["deepseek-v3"], 100.0, None, Trail())
+    sizes = model_sizes(CATALOGUE, CATALOGUE.models["deepseek-v3"], 100.0, None, Trail())
     assert sizes.active == pytest.approx(100.0 * 37 / 671)
 
 
 def test_a_stated_total_of_a_dense_model_is_all_active():
-    assert model_sizes(CATALOGUE.models["llama-3.1-8b"], 100.0, None, Trail()).active == 100.0
+    assert model_sizes(CATALOGUE, CATALOGUE.models["llama-3.1-8b"], 100.0, None, Trail()).active == 100.0
 
 
 def test_an_undisclosed_size_is_an_error_that_says_what_to_pass():
     with pytest.raises(Undisclosed, match=r"--total-params-b.*total_params_b=") as caught:
-        model_sizes(resolve_model(CATALOGUE, "claude-opus-4-5").model, None, None, Trail())
-    assert "claude-opus-4-5" in caught.value.message
+        model_sizes(CATALOGUE, replace(CATALOGUE.models["claude-opus-4-5"], id="nobody-sells-it"), None, None, Trail())
+    assert "nobody-sells-it" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "name, sizes", [("hermes-4-70b", (70.0, 70.0)), ("xing4.0-29b-a4b", (29.0, 4.0)), ("l3-lunaris-8b", (8.0, 8.0))]
+)
+def test_a_name_that_states_a_size_is_believed(name, sizes):
+    found = model_sizes(CATALOGUE, CATALOGUE.models[name], None, None, Trail())
+    assert (found.total, found.active) == sizes
+
+
+@pytest.mark.parametrize("name", ["mixtral-8x7b", "gpt-4o", "nova-2.0b1", "phi-3.5", "a70bit", "claude-opus-4-5"])
+def test_a_name_without_a_size_states_none(name):
+    assert named_sizes(replace(CATALOGUE.models["claude-opus-4-5"], id=name)) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +111,7 @@ def test_an_undisclosed_size_is_an_error_that_says_what_to_pass():
 )  # fmt: skip
 def test_impossible_sizes_name_their_field(total, active, field):
     with pytest.raises(InvalidInput) as caught:
-        model_sizes(CATALOGUE.models["llama-3.1-8b"], total, active, Trail())
+        model_sizes(CATALOGUE, CATALOGUE.models["llama-3.1-8b"], total, active, Trail())
     assert caught.value.field == field
 
 

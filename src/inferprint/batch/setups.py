@@ -182,6 +182,8 @@ def _typed(name: str, value: Any) -> Any:
         return (
             tuple(part.strip() for part in value.split(";") if part.strip()) if isinstance(value, str) else tuple(value)
         )
+    if _KINDS[name] == "bool":
+        return value if isinstance(value, bool) else _flag(name, str(value))
     if _KINDS[name] not in ("int", "float"):
         return value
     try:
@@ -195,6 +197,14 @@ def _typed(name: str, value: Any) -> Any:
     if read != int(read):
         raise InvalidInput(name, f"{read:g} is not a whole number")
     return int(read)
+
+
+def _flag(name: str, text: str) -> bool:
+    """A cell that says yes or no."""
+    word = text.strip().lower()
+    if word not in ("true", "1", "yes", "false", "0", "no"):
+        raise InvalidInput(name, f"'{text}' is neither true nor false")
+    return word in ("true", "1", "yes")
 
 
 def _problem(error: InferprintError, stated: Mapping[str, Any]) -> tuple[str, str]:

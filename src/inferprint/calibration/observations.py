@@ -87,10 +87,11 @@ class Refusal:
 
 @dataclass(slots=True)
 class Observations:
-    """What a set of files holds."""
+    """What a set of files holds; `silent` rows measure nothing that is known here."""
 
     kept: list[Observation] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    silent: int = 0
 
     def of(self, quantity: Quantity) -> list[Observation]:
         """The values of one quantity."""
@@ -148,14 +149,15 @@ def read_files(paths: Iterable[Path], catalogue: Catalogue, *, fit_unknown: bool
     FileProblem
         A file that cannot be read, or that is no table of measurements.
     """
-    found, seen = Observations(), set[tuple[object, ...]]()
-    for path in paths:
+    found, seen = Observations(), dict[tuple[object, ...], Path]()
+    for path in dict.fromkeys(paths):
         for row in rows_of(path):
-            for item in _read_row(row, catalogue):
-                key = _identity(item)
-                if key in seen:
+            items = _read_row(row, catalogue)
+            found.silent += not items
+            for item in items:
+                # Equal rows of one file are repeats; of two files, one measurement that both hold.
+                if seen.setdefault(_identity(item), path) != path:
                     continue
-                seen.add(key)
                 if isinstance(item, Observation):
                     own = fit_unknown and not _stated_use(item.source)
                     found.kept.append(replace(item, weight=1.0) if own else item)
@@ -245,16 +247,15 @@ def _alone(row: Row) -> bool:
 
 
 def _is_text(row: Row) -> bool:
-    return "n_out_tokens" in row
+    return any(name in row for name in ("n_out_tokens", "serving_mode", "energy_per_output_token_j"))
 
 
 QUANTITIES: Mapping[Quantity, Callable[[Row], bool]] = {
     "single_request_duration": lambda row: _is_text(row) and _alone(row) and bool(row.get("duration_s")),
     "served_time_per_token": lambda row: (
         _is_text(row)
-        and not _alone(row)
         and row.get("serving_mode") != "prefill_only"
-        and bool(row.get("system_output_tokens_per_s") or row.get("duration_s"))
+        and bool(row.get("system_output_tokens_per_s") or (row.get("duration_s") and not _alone(row)))
     ),
     "energy_per_output_token": lambda row: _is_text(row) and bool(row.get("energy_per_output_token_j")),
     "prompt_energy": lambda row: row.get("serving_mode") == "prefill_only" and bool(row.get("energy_per_request_j")),
@@ -337,7 +338,12 @@ def _setup(
     model = resolve_model(catalogue, row.get("model_key") or row.get("model_id", "")).model
     precision = row.get("precision_name", "")
     count = _positive(row, "gpu_count")
-    _check_power(row, gpu.max_power_w)
+    if count != int(count):
+        raise _Refused(f"gpu_count is {count:g}: devices come whole")
+    bytes_per_param = number(row, "weight_bytes_per_param")
+    if bytes_per_param == 0:
+        raise _Refused("weight_bytes_per_param is 0: weights have a size")
+    _check_power(row, gpu.max_power_w, count)
     if row.get("serving_mode") == "disaggregated":
         raise _Refused("prompts and answers run on separate workers, whose split is not stated")
     one = quantity in ("single_request_duration", "prompt_energy")
@@ -352,7 +358,7 @@ def _setup(
         replica_gpu_count=int(replica),
         batch_size=max(1.0, requests * replica / count),
         precision=resolve_precision(catalogue, precision).id if precision else None,
-        bytes_per_param=number(row, "weight_bytes_per_param"),
+        bytes_per_param=bytes_per_param,
         engine=engine_of(benchmark, row),
         sequence_ranks=int(ranks),
         traffic=work if work[1] else None,
@@ -373,10 +379,15 @@ def _layout(row: Row, count: float) -> tuple[float, float]:
     return replica, min(max(ranks, 1.0), replica)
 
 
-def _check_power(row: Row, limit_w: float | None) -> None:
-    power = number(row, "avg_gpu_power_w_per_gpu")
-    if power is not None and limit_w and power > MAX_POWER_SHARE * limit_w:
-        raise _Refused(f"{power:g} W per GPU is more than twice its limit of {limit_w:g} W")
+def _check_power(row: Row, limit_w: float | None, count: float) -> None:
+    """Refuse a row whose GPUs would draw more than they can: as stated, or as energy and rate imply."""
+    together = number(row, "avg_gpu_power_w_all_gpus")
+    energy, rate = number(row, "energy_per_output_token_j"), number(row, "system_output_tokens_per_s")
+    implied = energy * rate / count if energy and rate else None
+    shares = (number(row, "avg_gpu_power_w_per_gpu"), together / count if together is not None else None, implied)
+    for power in shares:
+        if power is not None and limit_w and power > MAX_POWER_SHARE * limit_w:
+            raise _Refused(f"{power:g} W per GPU is more than twice its limit of {limit_w:g} W")
 
 
 def _weight(row: Row, quantity: Quantity, setup: MachineSetup) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -57,10 +58,16 @@ class Judged:
 
 @dataclass(slots=True)
 class Validation:
-    """The shipped coefficients on a set of measurements."""
+    """The shipped coefficients on a set of measurements; `silent` rows measure nothing that is known here."""
 
     judged: list[Judged]
     refused: list[Refusal]
+    silent: int = 0
+
+    @property
+    def assumed(self) -> Counter[str]:
+        """How many values rest on something that their row did not state, by what was filled in."""
+        return Counter(name for judged in self.judged for name in judged.item.assumed)
 
     def results(self) -> list[Result]:
         """Errors by quantity and form, for every quantity that the files hold."""
@@ -98,7 +105,7 @@ def validate(
     report
         Called with rows done and rows in all.
     """
-    found = Validation([], list(observations.refused))
+    found = Validation([], list(observations.refused), observations.silent)
     scored = [item for item in observations.kept if item.quantity in SCORED]
 
     @cache

@@ -19,11 +19,14 @@ from inferprint.catalogue.records import (
     Node,
     Operator,
     Precision,
+    Price,
     Prior,
     Record,
     Region,
     Service,
     ShapeFit,
+    SizeFit,
+    SizeForm,
 )
 from inferprint.catalogue.schema import KIND_OF, KINDS, Content, Kind, Raw, build, checked, table_of
 from inferprint.errors import CatalogueError
@@ -65,7 +68,8 @@ class Catalogue:
 
     Attributes
     ----------
-    models, gpus, nodes, services, regions, operators, grids, precisions, forms, priors, shapes, sources
+    models, gpus, nodes, services, regions, operators, grids, precisions, forms, priors, shapes, prices, size_forms,
+    size_fits, sources
         Records by id.
     version
         Date of the data and a hash of the content, such as "2026-11-22+ab12cd34".
@@ -87,6 +91,9 @@ class Catalogue:
         self.forms: Mapping[str, Form] = self._records("forms")
         self.priors: Mapping[str, Prior] = self._records("priors")
         self.shapes: Mapping[str, ShapeFit] = self._records("shapes")
+        self.prices: Mapping[str, Price] = self._records("prices")
+        self.size_forms: Mapping[str, SizeForm] = self._records("size_forms")
+        self.size_fits: Mapping[str, SizeFit] = self._records("size_fits")
         self.sources: Mapping[str, Source] = self._records("sources")
 
     def _records(self, folder: str) -> Records[Any]:

@@ -9,6 +9,7 @@ the host's own spelling, a date, the format of the weights. What is part of a na
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -269,6 +270,7 @@ PEELS: tuple[tuple[str, Callable[[_Peeling], bool]], ...] = (
 """Decorations in the order in which they are taken away; the name is looked up after each."""
 
 
+@functools.lru_cache(maxsize=4096)
 def resolve_model(catalogue: Catalogue, name: str) -> ModelMatch:
     """The model that a name found in the wild denotes.
 

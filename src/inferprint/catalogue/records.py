@@ -256,3 +256,57 @@ class ShapeFit(Record):
     active_slope: float
     residual_sigma: float
     models: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price(Record):
+    """What hosts ask for a model, in USD per million tokens, by host; `id` is the model's.
+
+    `since` holds the day from which a host asks it, where the list says so. Cleaned: see `tools/prices.py`. `rule` says
+    why these are no plain prices, where no host lists one: such a price predicts a size, and no fit sees it.
+    """
+
+    input_usd_per_mtok: Mapping[str, float]
+    output_usd_per_mtok: Mapping[str, float]
+    since: Mapping[str, str] = field(default_factory=dict)
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeForm(Record):
+    """How sizes are predicted from prices in one way: `id` is "target:form", such as "total:both".
+
+    Attributes
+    ----------
+    inputs
+        What stands beside the intercept, in order: "output", "input" (logs of USD per million tokens), "date" (years
+        after 2025-01-01).
+    correlation
+        Of two hosts' errors about one model, rho.
+    quantile
+        95 % quantile of |error| over the standard error of the combination, on families left out, q.
+    """
+
+    target: Literal["total", "active"]
+    inputs: tuple[str, ...]
+    correlation: float
+    quantile: float
+    models: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeFit(Record):
+    """The regression of ln(size in billions) at one host; `id` is "target:form:host".
+
+    `covariance` is (X'X)^-1, the lower triangle row by row; `sigma` the residual standard deviation; `least` and `most`
+    bound the output prices of the models it was fitted on [USD per million tokens].
+    """
+
+    form: str
+    host: str
+    coefficients: tuple[float, ...]
+    covariance: tuple[float, ...]
+    sigma: float
+    models: int
+    least_usd_per_mtok: float
+    most_usd_per_mtok: float

@@ -24,11 +24,14 @@ from inferprint.catalogue.records import (
     Node,
     Operator,
     Precision,
+    Price,
     Prior,
     Record,
     Region,
     Service,
     ShapeFit,
+    SizeFit,
+    SizeForm,
 )
 from inferprint.errors import CatalogueError
 from inferprint.provenance.source import Provenance, Quality, Source
@@ -65,8 +68,11 @@ KINDS = (
     Kind("forms", "form", Form, "form"),
     Kind("priors", "prior", Prior, "prior"),
     Kind("shapes", "shape", ShapeFit, "shape fit"),
+    Kind("prices", "price", Price, "price"),
+    Kind("size_forms", "size_form", SizeForm, "size form"),
+    Kind("size_fits", "size_fit", SizeFit, "size fit"),
 )
-_SIGNED = (Form, Prior, ShapeFit)
+_SIGNED = (Form, Prior, ShapeFit, SizeForm, SizeFit)
 """Records of coefficients and corrections; every other number is a quantity and not negative."""
 KIND_OF = {kind.folder: kind for kind in KINDS}
 
@@ -192,8 +198,7 @@ def _value(kind: Kind, name: str, value: Any, where: str) -> Any:
     if wanted.startswith("Mapping"):
         if not isinstance(value, Mapping):
             raise CatalogueError(f"{where} must be a table, not {value!r}")
-        number = _range if "Range" in wanted else _real
-        return {key: number(item, f"{where}.{key}", signed) for key, item in value.items()}
+        return _mapping(value, wanted, where, signed)
     if wanted.startswith("tuple"):
         return _list(value, wanted, where, signed)
     if wanted in ("int", "float"):
@@ -201,6 +206,14 @@ def _value(kind: Kind, name: str, value: Any, where: str) -> Any:
     if not isinstance(value, {"str": str, "bool": bool}[wanted]):
         raise CatalogueError(f"{where} must be {wanted}, not {value!r}")
     return value
+
+
+def _mapping(value: Mapping[str, Any], wanted: str, where: str, signed: bool) -> dict[str, Any]:
+    """A table of texts, numbers or ranges."""
+    if wanted == "Mapping[str, str]":
+        return dict(zip(value, _list(list(value.values()), "tuple[str, ...]", where, signed), strict=True))
+    number = _range if "Range" in wanted else _real
+    return {key: number(item, f"{where}.{key}", signed) for key, item in value.items()}
 
 
 def _list(value: Any, wanted: str, where: str, signed: bool) -> list[Any]:

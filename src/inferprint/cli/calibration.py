@@ -18,6 +18,7 @@ from inferprint.errors import FileProblem
 
 if TYPE_CHECKING:
     from inferprint.calibration.observations import Refusal
+    from inferprint.catalogue import Catalogue
 
 OBSERVATIONS = click.option(
     "--observations",
@@ -75,12 +76,13 @@ def fit_command(
         raise FileProblem(f"cannot write into {out}: {error}", hint="Name another folder with --out.") from error
     catalogue = catalogue_of(catalog)
     paths = [*sorted(data_folder().glob("*/*.csv")), *files, *more]
+    facts = sorted(data_folder().glob("*/source.toml"))
     observations = read_files(paths, catalogue, fit_unknown=True)
     learned, wall = learn_all(observations, catalogue), learn_wall(catalogue)
     refused = refusals(observations, learned)
     report = write_report(out, learned, wall, refused)
     day = date.date() if date is not None else datetime.datetime.now(tz=datetime.UTC).date()
-    coefficients.write_text(coefficients_text(learned, wall, fingerprint(paths), day), encoding="utf-8")
+    coefficients.write_text(coefficients_text(learned, wall, fingerprint([*paths, *facts]), day), encoding="utf-8")
     found = [
         {
             "form": item.task.spec.id,
@@ -106,10 +108,16 @@ def fit_command(
 @OBSERVATIONS
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--refused", "refused_to", metavar="FILE", type=click.Path(path_type=Path), help="Write refused rows.")
+@click.option("--parameters", is_flag=True, help="Score sizes from prices: left-out groups, or FILE of known sizes.")
 @CATALOG
 @JSON
 def validate_command(
-    files: tuple[Path, ...], more: tuple[Path, ...], refused_to: Path | None, catalog: Path | None, as_json: bool
+    files: tuple[Path, ...],
+    more: tuple[Path, ...],
+    refused_to: Path | None,
+    parameters: bool,
+    catalog: Path | None,
+    as_json: bool,
 ) -> None:
     """Say how good the estimates are, beside the two-term form and, where it is installed, EcoLogits.
 
@@ -119,6 +127,9 @@ def validate_command(
     from inferprint.calibration.observations import read_files, read_own
     from inferprint.cli.progress import progress
 
+    if parameters:
+        _validate_parameters(files, more, catalogue_of(catalog), as_json)
+        return
     if more and not files:
         raise FileProblem(f"{more[0]} without --observations", hint="inferprint validate --observations FILE ...")
     catalogue = catalogue_of(catalog)
@@ -142,7 +153,32 @@ def validate_command(
     print(_table(rows) if rows else "no row measures a known quantity")
     if validation.refused:
         print("\n" + _reasons(validation.refused))
+    for name, count in sorted(validation.assumed.items()):
+        print(f"assumed {name} in {count:,} values, whose rows do not state it")
+    if validation.silent:
+        print(f"{validation.silent:,} rows measure no known quantity")
     _mention_peer()
+
+
+def _validate_parameters(files: Sequence[Path], more: Sequence[Path], catalogue: Catalogue, as_json: bool) -> None:
+    """Score the sizes that prices lead to."""
+    from inferprint.calibration.sizes import validate_sizes, validate_sizes_on
+
+    if files or len(more) > 1:
+        raise FileProblem("--parameters takes one file of known sizes", hint="inferprint validate --parameters FILE")
+    refused: dict[str, str] = {}
+    if more:
+        rows, refused = validate_sizes_on(more[0], catalogue)
+    else:
+        _needs("fit", "statsmodels")
+        rows = validate_sizes(catalogue)
+    if as_json:
+        _print(rows)
+        return
+    print(_table(rows))
+    if refused:
+        print(f"\nrefused {len(refused):,} rows:")
+        print("\n".join(f"  row {row}: {reason}" for row, reason in refused.items()))
 
 
 def _mention_peer() -> None:
@@ -153,6 +189,7 @@ def _mention_peer() -> None:
 
 
 HEADS = {
+    "target": "target",
     "left_out": "left out",
     "quantity": "quantity",
     "rows_of": "rows of",
@@ -164,6 +201,12 @@ HEADS = {
     "r2_log": "R2 log",
     "coverage95_pct": "within 95 %",
     "refused": "refused",
+    "models": "models",
+    "median_factor": "median factor",
+    "within2x_pct": "within 2x %",
+    "coverage95_three_hosts_pct": "the same, 3+ hosts",
+    "upper_coverage_pct": "below upper %",
+    "upper_over_true": "upper / true",
 }
 
 
@@ -178,7 +221,7 @@ def _cell(name: str, value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.3f}" if name == "r2_log" else f"{value:.1f}"
+        return f"{value:.3f}" if name in ("r2_log", "median_factor") else f"{value:.1f}"
     return str(value)
 
 

@@ -13,6 +13,7 @@ import click
 from inferprint._version import __version__
 from inferprint.cli.calibration import fit_command, validate_command
 from inferprint.cli.options import CATALOG, JSON, SETUP, WORK, Choice, catalogue_of, estimator_of, takes_request
+from inferprint.cli.params import params_command
 from inferprint.errors import FileProblem, InvalidInput
 from inferprint.estimate.estimate import request_from
 
@@ -190,5 +191,6 @@ def _mapping(pairs: Iterable[str]) -> dict[str, str]:
     return mapping
 
 
+app.add_command(params_command)
 app.add_command(fit_command)
 app.add_command(validate_command)

@@ -65,6 +65,7 @@ SETUP = (
     Choice("grid_water_l_per_kwh", "--grid-water-l-per-kwh", float, "Water of power generation"),
     Choice("total_params_b", "--total-params-b", float, "Size of the model [1e9 parameters]"),
     Choice("active_params_b", "--active-params-b", float, "Parameters that one token uses [1e9]"),
+    Choice("conservative", "--conservative", bool, "Upper end of a size that comes from a price"),
     Choice("method", "--method", click.Choice(METHODS), "How duration and energy are computed"),
 )
 
@@ -92,13 +93,14 @@ def takes_request(*choices: Choice) -> Callable[[Command], Command]:
         @functools.wraps(command)
         def wrapped(**values: Any) -> None:
             options = {choice.field: values.pop(choice.field) for choice in choices}
-            command(given={name: value for name, value in options.items() if value not in (None, ())}, **values)
+            given = {name: v for name, v in options.items() if v not in (None, ()) and v is not False}
+            command(given=given, **values)
 
         for choice in reversed(choices):
-            option = click.option(
-                choice.flag, choice.field, type=choice.kind, multiple=choice.multiple, help=f"{choice.help}."
-            )
-            wrapped = option(wrapped)
+            shape: dict[str, Any] = {"type": choice.kind, "multiple": choice.multiple}
+            if choice.kind is bool:
+                shape = {"is_flag": True}
+            wrapped = click.option(choice.flag, choice.field, help=f"{choice.help}.", **shape)(wrapped)
         return wrapped
 
     return decorate

@@ -148,6 +148,7 @@ def machine_setup(request: Request) -> MachineSetup:
         active_share=request.active_share,
         total_params_b=request.total_params_b,
         active_params_b=request.active_params_b,
+        conservative=request.conservative,
         measured_seconds_per_token=per_token / MS_PER_S if per_token is not None else None,
         measured_seconds=duration / MS_PER_S if work is not None and duration is not None else None,
         measured_work=work,

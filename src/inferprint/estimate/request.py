@@ -58,6 +58,8 @@ class Request:
         What the caller knows better than the catalogue.
     total_params_b, active_params_b
         Size of the model [1e9 parameters].
+    conservative
+        Where the size comes from the model's price: take the upper end of its 95 % interval.
     """
 
     model_id: str
@@ -91,6 +93,7 @@ class Request:
     grid_water_l_per_kwh: float | None = None
     total_params_b: float | None = None
     active_params_b: float | None = None
+    conservative: bool = False
     method: Method = "default"
 
     def __post_init__(self) -> None:
@@ -155,6 +158,8 @@ def validated(request: Request) -> Request:
         value = getattr(request, name)
         if value is not None and (not isinstance(value, str) or not value.strip()):
             raise InvalidInput(name, f"{value!r} is not a name")
+    if not isinstance(request.conservative, bool):
+        raise InvalidInput("conservative", f"{request.conservative!r} is neither true nor false")
     if request.method not in METHODS:
         raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")
     _check_times(request)

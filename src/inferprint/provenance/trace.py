@@ -8,7 +8,7 @@ from typing import Literal
 from inferprint.provenance.source import Provenance, Quality
 from inferprint.quantities import Range
 
-How = Literal["given", "catalogue", "derived", "assumed"]
+How = Literal["given", "catalogue", "derived", "inferred", "assumed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Entry:
     low, high
         Bounds of its 95 % interval; None where it has no spread or is a choice.
     how
-        given by the caller, taken from the catalogue, derived from other entries, or assumed.
+        given by the caller, taken from the catalogue, derived from other entries, inferred from a price, or assumed.
     reason
         Why this value.
     source, date, quality
@@ -70,7 +70,7 @@ class Trail:
     @property
     def assumptions(self) -> list[Entry]:
         """The entries that nobody stated."""
-        return [entry for entry in self.entries if entry.how == "assumed"]
+        return [entry for entry in self.entries if entry.how in ("inferred", "assumed")]
 
 
 def _origin_of(how: How) -> tuple[str, str, Quality]:

@@ -223,10 +223,12 @@ def device_time_rates(situation: Situation, case: Case, shape: ModelShape, repli
 def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices: Any) -> Array:
     """Accelerator energy per unit of each feature [J] where one request runs alone: power times time.
 
-    One device works while the others, if any, hold their layers and wait.
+    One device works while the others, if any, hold their layers and wait, unless all work on every layer.
     """
     limit = case.gpu.max_power_w or 0.0
-    waiting = (devices - 1.0) * full(idle_power(situation, case.gpu)) if np.any(np.greater(devices, 1)) else 0.0
+    together = situation.engine.split == "tensors"
+    limit = limit * (devices if together else 1.0)
+    waiting = 0.0 if together else waiting_power(situation, case, devices)
     shared = case.gpu.memory_kind == "unified"
     names = dict.fromkeys(("prefill", "decode"), "unified") if shared else {"prefill": "prompt", "decode": "answer"}
     parts = {
@@ -235,6 +237,13 @@ def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices
     }
     watts = np.stack([full(parts.get(feature.part, parts["decode"])) for feature in TEXT.features], axis=1)
     return seconds * (watts + full(waiting)[:, None])
+
+
+def waiting_power(situation: Situation, case: Case, devices: Any) -> Any:
+    """Power of the devices that hold layers and wait while another one works [W]."""
+    if not np.any(np.greater(devices, 1)):
+        return 0.0
+    return (full(devices) - 1.0) * full(idle_power(situation, case.gpu))
 
 
 def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) -> tuple[Array, tuple[TermDetail, ...]]:

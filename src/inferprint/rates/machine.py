@@ -24,7 +24,7 @@ from inferprint.physics.terms import TERM_EQUATIONS, ModelShape
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import EQUATIONS, Tier
 from inferprint.rates.card import MachineCard, MachineDraws, TermDetail
-from inferprint.rates.draws import Array, Sampler, full
+from inferprint.rates.draws import Array, Sampler, central, full
 from inferprint.rates.forms import (
     device_time_rates,
     duration_rates,
@@ -34,6 +34,7 @@ from inferprint.rates.forms import (
     replica_of,
     tags_of,
     two_term_rates,
+    waiting_power,
     with_decode_rate,
     with_measured_time,
 )
@@ -132,7 +133,14 @@ def situation_of(
     trail.add(
         "model_id", match.model.id, "", "given", f"'{setup.model_id}' {match.how}", match.model.origin("developer")
     )
-    sizes = model_sizes(match.model, setup.total_params_b, setup.active_params_b, trail)
+    sizes = model_sizes(
+        catalogue,
+        match.model,
+        setup.total_params_b,
+        setup.active_params_b,
+        trail,
+        conservative=setup.conservative,
+    )
     setup = _service(catalogue, setup, match, trail)
     hosting = find_hosting(catalogue, setup, trail)
     precision, stated = _precision(catalogue, setup.precision, match, stated_precision(uses), trail)
@@ -303,6 +311,8 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
             energy = local_energy_rates(situation, case, seconds, full(devices))
         else:
             energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
+            if situation.engine.split == "layers":
+                energy = energy + seconds * full(waiting_power(situation, case, devices))[:, None]
             # A board draws at most its limit: what takes this energy takes at least this long.
             seconds = np.maximum(seconds, device_seconds(energy, full(devices)[:, None], gpu.max_power_w))
         details = (*energy_details, *duration_details, *details)
@@ -335,17 +345,18 @@ def _power_share(situation: Situation) -> Any:
 def _fastest(candidates: list[Candidate], shape: ModelShape, draws: MachineDraws) -> float:
     """Seconds in which the fastest likely hardware reads the active weights once [s]."""
     bandwidth = max((c.gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA for c in candidates)
-    return float(shape.active_params * shape.bytes_per_param / (np.max(draws.devices) * bandwidth))
+    return float(central(shape.active_params) * shape.bytes_per_param / (np.max(draws.devices) * bandwidth))
 
 
 def _tier(situation: Situation) -> Tier:
     """Data quality of the card: the worst of what decides most."""
     setup = situation.setup
+    from_price = situation.sizes.from_price
     if device_time_measured(situation):
-        return "measured"
+        return "inferred from price" if from_price else "measured"
     known_point = setup.batch_size is not None or batch_is_solved(situation)
     if situation.hosting.stated and (known_point or situation.hosting.kind == "desk"):
-        return "specified"
+        return "inferred from price" if from_price else "specified"
     return "assumed"
 
 

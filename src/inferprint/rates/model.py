@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,10 @@ from inferprint.catalogue import Catalogue, Model, Precision
 from inferprint.errors import InvalidInput, Undisclosed
 from inferprint.physics.terms import ModelShape
 from inferprint.provenance.trace import Trail
+from inferprint.quantities import Range
 from inferprint.rates.draws import Sampler
+from inferprint.rates.price import size_from_price
+from inferprint.sizing.price import SizePrediction
 from inferprint.sizing.shape import predict
 from inferprint.units import BILLION
 
@@ -21,42 +25,71 @@ KV_BYTES = 2
 SIZE_TOLERANCE = 0.05
 """Stated sizes may differ from published ones by this share without a warning: rounding, and what is counted."""
 
+_NAMED = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)b(?:-a(\d+(?:\.\d+)?)b)?(?![a-z0-9])")
+"""Sizes in a name: 70b, 300b-a47b; not the 8x7b of a mixture, which is no size."""
+
 MAX_PARAMS_B = 1e5
 """Sizes above this are taken for a mistake: parameters are given in billions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Total and active parameters, in billions."""
+    """Total and active parameters, in billions; with their intervals where they are predicted."""
 
     total: float
     active: float
+    total_range: Range | None = None
+    active_range: Range | None = None
+
+    @property
+    def from_price(self) -> bool:
+        """True where a price led to them."""
+        return self.total_range is not None
 
 
-def model_sizes(model: Model, total_b: float | None, active_b: float | None, trail: Trail) -> Sizes:
-    """The sizes to use: the caller's, else the published ones.
+def model_sizes(
+    catalogue: Catalogue,
+    model: Model,
+    total_b: float | None,
+    active_b: float | None,
+    trail: Trail,
+    *,
+    conservative: bool = False,
+) -> Sizes:
+    """The sizes to use: the caller's, else the published ones, those of the name, or those that the price leads to.
+
+    `conservative` takes the upper ends of the latter.
 
     Raises
     ------
     Undisclosed
-        Neither is known.
+        Neither is known, and nobody sells the model.
     InvalidInput
         Sizes that cannot be.
     """
     for name, size in (("total_params_b", total_b), ("active_params_b", active_b)):
         if size is not None and not 0 < size <= MAX_PARAMS_B:
             raise InvalidInput(name, f"{size:g} is not a size", hint=f"Billions of parameters, 0 to {MAX_PARAMS_B:g}.")
-    total = total_b or model.total_params_b
-    active = active_b or _scaled_active(model, total_b) or total
+    named = named_sizes(model) if total_b is None else (None, None)
+    total = total_b or model.total_params_b or named[0]
+    active = active_b or _scaled_active(model, total_b) or named[1] or total
     if total is None or active is None:
-        raise Undisclosed(
-            f"the size of '{model.id}' is not disclosed",
-            hint="Pass what you know or assume: --total-params-b and --active-params-b (Python: total_params_b=, "
-            "active_params_b=).",
-            field="total_params_b",
-        )
+        return _from_price(catalogue, model, (total_b, active_b), conservative, trail)
     if active > total:
         raise InvalidInput("active_params_b", f"{active:g} exceeds the total of {total:g} billion")
+    _record_sizes(model, (total, active), (total_b, active_b), named, trail)
+    return Sizes(total, active)
+
+
+def _record_sizes(
+    model: Model,
+    sizes: tuple[float, float],
+    stated: tuple[float | None, float | None],
+    named: tuple[float | None, float | None],
+    trail: Trail,
+) -> None:
+    """Write down where sizes that no price led to come from; `stated` by the caller, `named` by the model's name."""
+    (total, active), (total_b, active_b) = sizes, stated
     for name, size, given, published in (
         ("total_params_b", total, total_b, model.total_params_b),
         ("active_params_b", active, active_b, model.active_params_b),
@@ -67,11 +100,76 @@ def model_sizes(model: Model, total_b: float | None, active_b: float | None, tra
                 trail.warnings.append(f"{name} {given:g} is used; the published one of {model.id} is {published:g}")
         elif published is not None and total_b is None:
             trail.add(name, size, "1e9 parameters", "catalogue", f"published size of {model.id}", model.origin(name))
+        elif size in named:
+            trail.add(name, size, "1e9 parameters", "assumed", f"not published: stated by the name {model.id}")
         elif size < total:
             trail.add(name, size, "1e9 parameters", "assumed", f"no active size given: the share of {model.id}")
         else:
             trail.add(name, size, "1e9 parameters", "assumed", "no active size given: every parameter is used")
-    return Sizes(total, active)
+
+
+def _from_price(
+    catalogue: Catalogue,
+    model: Model,
+    given: tuple[float | None, float | None],
+    conservative: bool,
+    trail: Trail,
+) -> Sizes:
+    """Sizes from what hosts ask for a model; what the caller stated stands."""
+    found: dict[str, Range] = {}
+    for (name, target), stated in zip(TARGET_OF.items(), given, strict=True):
+        if stated is not None:
+            found[target] = Range.exact(stated)
+            trail.add(name, stated, "1e9 parameters", "given", "stated by the caller")
+            continue
+        prediction = size_from_price(catalogue, model.id, target, "default", model.release_date)
+        if prediction is None:
+            raise no_size(model, sold=model.id in catalogue.prices)
+        size = Range.exact(prediction.upper_b) if conservative else prediction.size_b
+        found[target] = size
+        _record_price(name, target, size, prediction, catalogue.prices[model.id].rule, trail)
+    total, active = found["total"], found["active"]
+    # A part is no larger than the whole; what is stated stands.
+    if given[1] is not None:
+        total = Range(*(max(whole, part) for part, whole in zip(active, total, strict=True)))
+    active = Range(*(min(part, whole) for part, whole in zip(active, total, strict=True)))
+    return Sizes(total.value, active.value, total, active)
+
+
+TARGET_OF = {"total_params_b": "total", "active_params_b": "active"}
+
+
+def no_size(model: Model, *, sold: bool) -> Undisclosed:
+    """The error for a model that nobody has disclosed and whose price says nothing."""
+    why = "no regression reads its price" if sold else "no host lists a price per token for it that is above zero"
+    return Undisclosed(
+        f"the size of '{model.id}' is not disclosed, and {why}",
+        hint="Pass what you know or assume: --total-params-b and --active-params-b (Python: total_params_b=, "
+        "active_params_b=).",
+        field="total_params_b",
+    )
+
+
+def _record_price(name: str, target: str, size: Range, prediction: SizePrediction, rule: str, trail: Trail) -> None:
+    """Freeze what a predicted size rests on: hosts, prices and days."""
+    asked = ", ".join(
+        f"{h.offer.host} {h.offer.input_usd:g}/{h.offer.output_usd:g} USD per million tokens ({h.offer.since})"
+        for h in prediction.hosts
+    )
+    reason = f"undisclosed: predicted from the price at {asked}"
+    trail.add(name, size, "1e9 parameters", "inferred", reason)
+    if rule:
+        trail.warnings.append(f"the {target} size rests on a price that is no plain one: {rule}")
+    if prediction.extrapolated:
+        trail.warnings.append(f"the {target} size is extrapolated: its price lies outside those of the models fitted")
+
+
+def named_sizes(model: Model) -> tuple[float | None, float | None]:
+    """Total and active size that the name of a model without published size states [1e9 parameters]."""
+    found = _NAMED.search(model.id) if model.total_params_b is None else None
+    if found is None:
+        return None, None
+    return float(found[1]), float(found[2]) if found[2] else None
 
 
 def _scaled_active(model: Model, total_b: float | None) -> float | None:
@@ -87,6 +185,7 @@ class _Facts:
     def __init__(self, catalogue: Catalogue, model: Model, sizes: Sizes, trail: Trail, sampler: Sampler) -> None:
         self._catalogue, self._model, self._sizes = catalogue, model, sizes
         self._trail, self._sampler = trail, sampler
+        self.total, self.active = drawn_sizes(model, sizes, sampler)
 
     def get(self, name: str, value: float | None, unit: str) -> Any:
         """The published value, or draws of the regression's prediction of `name`."""
@@ -100,7 +199,12 @@ class _Facts:
         predicted = predict(coefficients, fit.residual_sigma, self._sizes.total, self._sizes.active)
         reason = f"not published: predicted from total and active size over {fit.models} open models"
         self._trail.add(name, predicted, unit, "assumed", reason, fit.origin("intercept"))
-        return self._sampler.spread(f"model shape:{self._model.id}:{name}", predicted)
+        drawn = self._sampler.spread(f"model shape:{self._model.id}:{name}", predicted)
+        if not self._sizes.from_price:
+            return drawn
+        # The prediction moves with the sizes that are drawn.
+        by_total = (self.total / self._sizes.total) ** fit.total_slope
+        return drawn * by_total * (self.active / self._sizes.active) ** fit.active_slope
 
     def _origin(self, name: str) -> Any:
         return self._model.origin(name)
@@ -129,8 +233,8 @@ def model_shape(
     width = _attention_width(model, hidden)
     kv, windowed_kv = _cache_elements(model, facts, layers, full_layers, windowed_layers)
     return ModelShape(
-        total_params=sizes.total * BILLION,
-        active_params=sizes.active * BILLION,
+        total_params=facts.total * BILLION,
+        active_params=facts.active * BILLION,
         expert_share=expert_share,
         bytes_per_param=bytes_per_param or precision.bytes_per_param,
         layers=layers,
@@ -145,6 +249,15 @@ def model_shape(
         quantised_moe_layers=moe_layers if precision.arithmetic == "fp8" else 0.0,
         kv_heads=_kv_heads(model),
     )
+
+
+def drawn_sizes(model: Model, sizes: Sizes, sampler: Sampler) -> tuple[Any, Any]:
+    """Total and active parameters, in billions: floats, or draws where predicted; one error moves both."""
+    if sizes.total_range is None or sizes.active_range is None:
+        return sizes.total, sizes.active
+    source = f"size from price:{model.id}"
+    total = sampler.spread(source, sizes.total_range)
+    return total, np.minimum(sampler.spread(source, sizes.active_range), total)
 
 
 def _kv_heads(model: Model) -> float:
@@ -162,7 +275,7 @@ def _expert_share(model: Model, sizes: Sizes, facts: _Facts) -> Any:
     share = model.experts_per_token / model.experts if known and model.experts_per_token and model.experts else None
     drawn = facts.get("expert_share", share, "share")
     # The experts cannot be used more sparsely than the whole model is.
-    return np.minimum(drawn, sizes.active / sizes.total)
+    return np.minimum(drawn, facts.active / facts.total)
 
 
 def _moe_layers(model: Model, layers: Any, expert_share: Any) -> Any:

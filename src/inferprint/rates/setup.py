@@ -46,6 +46,7 @@ class MachineSetup:
     active_share: float | None = None
     total_params_b: float | None = None
     active_params_b: float | None = None
+    conservative: bool = False
     measured_seconds_per_token: float | None = None
     measured_seconds: float | None = None
     measured_work: tuple[float, float, float] | None = None
