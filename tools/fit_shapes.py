@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,19 @@ from inferprint.quantities import Z95
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "data" / "shapes" / "shapes.toml"
 
+
+@cache
+def format_bytes() -> dict[str, float]:
+    """Bytes per parameter by name of a number format."""
+    records = compose(ROOT / "data")["precisions"]
+    return {name: raw["bytes_per_param"] for key, raw in records.items() for name in (key, *raw.get("names", ()))}
+
+
 FACTS: dict[str, Callable[[Model], float | None]] = {
     "layers": lambda m: m.layers,
     "hidden_size": lambda m: m.hidden_size,
     "kv_elements_per_token": lambda m: m.kv_elements_per_token,
+    "bytes_per_param": lambda m: format_bytes().get(m.native_precision or ""),
     "expert_share": lambda m: m.experts_per_token / m.experts if m.experts and m.experts_per_token else None,
 }
 

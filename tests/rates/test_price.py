@@ -196,3 +196,13 @@ def test_two_prices_at_one_host_are_the_median_of_logs(prices):
     entries = [listed("m", 1, 2), listed("m-b", 4, 8)]
     kept, _ = prices.cleaned(entries, {"m": "m", "m-b": "m"}, datetime.date(2026, 12, 31))
     assert prices.combined(kept)["m"]["host"][:2] == pytest.approx((2.0, 4.0))
+
+
+def test_the_format_of_an_undisclosed_model_is_predicted_from_its_size():
+    # A stated format, and that of a model of known size, stand.
+    names = [entry.field for entry in estimate("gpt-4o").trail]
+    assert "bytes_per_param" in names
+    stated = [entry.field for entry in estimate("gpt-4o", precision="fp8").trail]
+    assert "bytes_per_param" not in stated
+    known = [entry.field for entry in estimate("llama-3.1-70b").trail]
+    assert "bytes_per_param" not in known

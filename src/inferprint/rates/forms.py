@@ -133,7 +133,8 @@ def _unknown_engine(situation: Situation) -> Any:
 def _unknown_precision(situation: Situation) -> Any:
     """Factor on energy and time for a service that may serve another number format than the published one."""
     of_16_bits = situation.model.native_precision in ("bf16", "fp16", "fp32", None)
-    if situation.hosting.kind != "service" or situation.precision_stated or not of_16_bits:
+    known = situation.precision_stated or situation.format_undisclosed
+    if situation.hosting.kind != "service" or known or not of_16_bits:
         return 1.0
     return situation.drawn("precision", "precision-at-service")
 

@@ -157,7 +157,14 @@ def shape_of(situation: Situation) -> ModelShape:
     """The shape of a situation's model."""
     s = situation
     return model_shape(
-        s.catalogue, s.model, s.sizes, s.precision, s.trail, s.sampler, bytes_per_param=s.setup.bytes_per_param
+        s.catalogue,
+        s.model,
+        s.sizes,
+        s.precision,
+        s.trail,
+        s.sampler,
+        bytes_per_param=s.setup.bytes_per_param,
+        undisclosed_format=s.format_undisclosed,
     )
 
 
@@ -345,7 +352,7 @@ def _power_share(situation: Situation) -> Any:
 def _fastest(candidates: list[Candidate], shape: ModelShape, draws: MachineDraws) -> float:
     """Seconds in which the fastest likely hardware reads the active weights once [s]."""
     bandwidth = max((c.gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA for c in candidates)
-    return float(central(shape.active_params) * shape.bytes_per_param / (np.max(draws.devices) * bandwidth))
+    return float(central(shape.active_params) * central(shape.bytes_per_param) / (np.max(draws.devices) * bandwidth))
 
 
 def _tier(situation: Situation) -> Tier:

@@ -218,10 +218,13 @@ def model_shape(
     trail: Trail,
     sampler: Sampler,
     bytes_per_param: float | None = None,
+    *,
+    undisclosed_format: bool = False,
 ) -> ModelShape:
     """Everything about a model that decides its cost, in SI units; floats, or draws where predicted.
 
     `bytes_per_param` is the size of the weight file over the parameters, where it differs from the format's usual one.
+    With an `undisclosed_format` it is predicted from the model's size.
     """
     facts = _Facts(catalogue, model, sizes, trail, sampler)
     layers = facts.get("layers", model.layers, "layers")
@@ -236,7 +239,7 @@ def model_shape(
         total_params=facts.total * BILLION,
         active_params=facts.active * BILLION,
         expert_share=expert_share,
-        bytes_per_param=bytes_per_param or precision.bytes_per_param,
+        bytes_per_param=bytes_per_param or (_weight_bytes(facts) if undisclosed_format else precision.bytes_per_param),
         layers=layers,
         moe_layers=moe_layers,
         state_space_layers=state_space,
@@ -258,6 +261,11 @@ def drawn_sizes(model: Model, sizes: Sizes, sampler: Sampler) -> tuple[Any, Any]
     source = f"size from price:{model.id}"
     total = sampler.spread(source, sizes.total_range)
     return total, np.minimum(sampler.spread(source, sizes.active_range), total)
+
+
+def _weight_bytes(facts: _Facts) -> Any:
+    """Bytes per parameter of a model whose format is not published, between those of 4 and of 16 bits."""
+    return np.clip(facts.get("bytes_per_param", None, "bytes"), 0.5, 2.0)
 
 
 def _kv_heads(model: Model) -> float:

@@ -68,6 +68,11 @@ class Situation:
     sampler: Sampler
     noted: set[str] = field(default_factory=set)
 
+    @property
+    def format_undisclosed(self) -> bool:
+        """True where nobody states the format of a model whose size is predicted too."""
+        return self.sizes.total_range is not None and not self.precision_stated and not self.model.native_precision
+
     def prior(self, name: str) -> Prior:
         """An assumption of the catalogue."""
         return self.catalogue.priors[name]
