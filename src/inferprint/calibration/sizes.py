@@ -16,7 +16,7 @@ from inferprint.catalogue import Catalogue, Model, resolve_model
 from inferprint.errors import FileProblem, InferprintError
 from inferprint.quantities import Range
 from inferprint.rates.price import DEFAULTS, offers_of, size_from_price, year_of
-from inferprint.sizing.price import ANY_HOST, HostFit, Offer, SizePrediction, predict_size, row
+from inferprint.sizing.price import ANY_HOST, HostFit, Offer, predict_size, row
 
 Target = Literal["total", "active"]
 TARGETS: tuple[Target, ...] = ("total", "active")
@@ -65,11 +65,6 @@ class Learned:
     quantile: float
     models: int
 
-    def predict(self, known: Known) -> SizePrediction | None:
-        """The size of a model, as the package predicts it."""
-        accuracy = (self.correlation, self.quantile)
-        return predict_size(self.form, FORMS[self.form], self.fits, known.offers, known.year, accuracy)
-
 
 def known_models(catalogue: Catalogue) -> list[Known]:
     """Models for text of known size that are sold."""
@@ -88,6 +83,10 @@ def _known(model: Model, offers: tuple[Offer, ...]) -> Known:
     return Known(model.id, family, sizes, offers, year_of(model.release_date))
 
 
+Point = tuple[str, Offer, list[float], float]
+"""Model, offer, row of the regression, and ln(size)."""
+
+
 def fit_hosts(
     form: str, target: Target, known: Iterable[Known]
 ) -> tuple[dict[str, HostFit], dict[str, dict[str, float]]]:
@@ -95,7 +94,7 @@ def fit_hosts(
     import statsmodels.api as sm
 
     inputs = FORMS[form]
-    rows: dict[str, list[tuple[str, Offer, list[float], float]]] = defaultdict(list)
+    rows: dict[str, list[Point]] = defaultdict(list)
     for model in known:
         for offer in model.offers:
             x = row(inputs, offer, model.year)
@@ -112,20 +111,23 @@ def fit_hosts(
         if len(points) < needed or np.linalg.matrix_rank(design) < design.shape[1]:
             continue
         result = sm.OLS(y, design).fit()
-        inverse = np.asarray(result.normalized_cov_params)
         sigma = math.sqrt(float(result.scale))
-        prices = [p[1].output_usd for p in points]
-        triangle = [float(inverse[i, j]) for i in range(len(inverse)) for j in range(i + 1)]
-        coefficients = np.asarray(result.params).tolist()
-        fits[host] = HostFit(host, coefficients, triangle, sigma, len(points), min(prices), max(prices))
+        fits[host] = _host_fit(host, result, sigma, points)
         for point, residual in zip(points, np.asarray(result.resid), strict=True):
             residuals[point[0]][point[1].host] = float(residual) / sigma
     return fits, residuals
 
 
-def _partial(
-    rows: dict[str, list[tuple[str, Offer, list[float], float]]],
-) -> tuple[dict[str, HostFit], dict[str, dict[str, float]]]:
+def _host_fit(host: str, result: Any, sigma: float, points: Sequence[Point]) -> HostFit:
+    """A regression of statsmodels as what the package ships of it."""
+    inverse = np.asarray(result.normalized_cov_params)
+    prices = [offer.output_usd for _, offer, _, _ in points]
+    triangle = [float(inverse[i, j]) for i in range(len(inverse)) for j in range(i + 1)]
+    coefficients = np.asarray(result.params).tolist()
+    return HostFit(host, coefficients, triangle, sigma, len(points), min(prices), max(prices))
+
+
+def _partial(rows: dict[str, list[Point]]) -> tuple[dict[str, HostFit], dict[str, dict[str, float]]]:
     """Every host's regression on its own models, and on those of all hosts at a weight of `POOLED_WEIGHT` together."""
     import statsmodels.api as sm
 
@@ -139,11 +141,7 @@ def _partial(
         result = sm.WLS(y, design, weights=weights).fit()
         errors = np.asarray(result.resid)
         sigma = math.sqrt(float(np.sum(weights * errors**2) / np.sum(weights)))
-        inverse = np.asarray(result.normalized_cov_params)
-        prices = [p[1].output_usd for p in points]
-        triangle = [float(inverse[i, j]) for i in range(len(inverse)) for j in range(i + 1)]
-        coefficients = np.asarray(result.params).tolist()
-        fits[host] = HostFit(host, coefficients, triangle, sigma, len(points), min(prices), max(prices))
+        fits[host] = _host_fit(host, result, sigma, points)
         for point, error in zip(points, errors, strict=False):
             residuals[point[0]][host] = float(error) / sigma
     return fits, residuals

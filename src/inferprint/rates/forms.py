@@ -31,10 +31,6 @@ MANY = 256
 
 MEASURED = FEATURE_NAMES.index("measured_seconds")
 
-
-FORMS = {"server": ("energy.served", "duration.served"), "local": ("duration.single", "duration.single")}
-"""Forms of energy and duration by kind of engine."""
-
 GROUPS: Mapping[str, frozenset[str]] = {
     "arithmetic": frozenset({"dense_arithmetic", "expert_arithmetic", "prompt_linear"}),
     "fixed": frozenset(

@@ -16,10 +16,6 @@ from inferprint.quantities import Z95, Range
 EPOCH = 2025.0
 """Year from which release dates are counted in the regressions."""
 
-INPUTS = ("output", "input", "date")
-"""What a regression can read: logs of the output and input price, and the release date."""
-
-
 ANY_HOST = "*"
 """Stands for every host in a form that makes no difference between them."""
 
