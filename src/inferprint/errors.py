@@ -4,6 +4,7 @@
     ├── UnknownName           a model, GPU, node, service, region, zone ... that no catalogue holds
     ├── InvalidInput          a request field that cannot be: negative, missing, contradictory
     ├── DoesNotFit            a model that the stated hardware cannot hold
+    ├── LimitNotMet           a limit on time that no batch keeps
     ├── Undisclosed           a value that is needed, that nobody has published and that was not given
     ├── CatalogueError        a data file or artefact that breaks the schema
     └── FileProblem           a usage file that cannot be read, mapped or written
@@ -115,6 +116,22 @@ class DoesNotFit(InferprintError):
         super().__init__(message, hint=hint)
         self.needed_bytes = needed_bytes
         self.available_bytes = available_bytes
+
+
+class LimitNotMet(InferprintError):
+    """A limit on time that not even one request alone keeps.
+
+    Parameters
+    ----------
+    field
+        The limit that binds.
+    nearest_ms
+        The least time that can be reached [ms].
+    """
+
+    def __init__(self, field: str, message: str, *, nearest_ms: float, hint: str) -> None:
+        super().__init__(f"{field}: {message}", hint=hint, field=field)
+        self.nearest_ms = nearest_ms
 
 
 class Undisclosed(InferprintError):

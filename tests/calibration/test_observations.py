@@ -106,7 +106,7 @@ class TestTaken:
     def test_requests_are_split_among_the_copies_of_a_model(self, read):
         # Eight GPUs in copies of two: a fourth of 64 each
         setup = the_one(read({**SERVED, "gpu_count": "8", "tensor_parallel": "2", "concurrency": "64"})).setup
-        assert (setup.replica_gpu_count, setup.batch_size, setup.sequence_ranks) == (2, 16.0, 1)
+        assert (setup.replica_gpu_count, setup.batch_size, setup.techniques) == (2, 16.0, ())
 
     def test_a_copy_never_has_less_than_one(self, read):
         setup = the_one(read({**SERVED, "gpu_count": "8", "tensor_parallel": "1", "concurrency": "4"})).setup
@@ -115,7 +115,7 @@ class TestTaken:
     def test_experts_on_more_devices_than_attention_hold_one_copy(self, read):
         layout = {"gpu_count": "8", "tensor_parallel": "1", "expert_parallel": "8", "data_parallel": "8"}
         setup = the_one(read({**SERVED, **layout, "concurrency": "64"})).setup
-        assert (setup.replica_gpu_count, setup.batch_size, setup.sequence_ranks) == (8, 64.0, 8)
+        assert (setup.replica_gpu_count, setup.batch_size, setup.techniques) == (8, 64.0, ("data-parallel:ranks=8",))
 
     @pytest.mark.parametrize(
         "fields, engine",

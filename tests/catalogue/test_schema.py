@@ -17,6 +17,10 @@ MODEL = '[[model]]\nid = "house-7b"\ndeveloper = "House"\ntotal_params_b = 7\n'
 GPU = '[[gpu]]\nid = "house_gpu"\nname = "House GPU"\nvendor = "House"\ndevice_class = "datacenter"\n'
 NODE = '[[node]]\nid = "house:box"\ncloud = "house"\ninstance = "box"\n'
 REGION = '[[region]]\nid = "house:x"\ncloud = "house"\nregion = "x"\nlocation = "X"\ncountry = "FR"\ngrid_zone = "FR"\n'
+SPEED = (
+    '[[speed]]\nid = "together:gpt-4o"\nbasis = "whole request"\nmeasured = "2026-01-02"\n'
+    "output_tokens_per_s = {value = 40, low = 20, high = 80}\n"
+)
 SERVICE = '[[service]]\nid = "house-api"\nname = "House API"\nserving_class = "open-economy"\n'
 
 
@@ -103,12 +107,37 @@ BROKEN = [
         {"nodes": NODE + ORIGIN + 'gpu = "h100"\n'}, ["nodes/house.toml", "house:box", "gpu", "h100"], id="no such gpu"
     ),
     pytest.param(
-        {"services": SERVICE + ORIGIN + 'likely_gpus = ["h101"]\n'},
-        ["house-api", "likely_gpus", "h101"],
+        {"services": SERVICE + ORIGIN + "hardware_mix = {h101 = 1}\n"},
+        ["house-api", "hardware_mix", "h101"],
         id="service gpu",
     ),
     pytest.param(
-        {"services": SERVICE + ORIGIN + 'newest_gpu = "h101"\n'}, ["house-api", "newest_gpu", "h101"], id="newest gpu"
+        {"services": SERVICE + ORIGIN + "hardware_mix = {h100_80gb_sxm = 0.5, h200_141gb_sxm = 0.4}\n"},
+        ["services/house.toml", "house-api", "hardware_mix", "0.9"],
+        id="shares of no whole",
+    ),
+    pytest.param(
+        {"services": SERVICE + ORIGIN + "hardware_mix = {h100_80gb_sxm = {value = 1, low = 0.5, high = 1.5}}\n"},
+        ["house-api", "hardware_mix", "h100_80gb_sxm", "1.5"],
+        id="share above one",
+    ),
+    pytest.param(
+        {"services": SERVICE + ORIGIN + 'likely_gpus = ["h100_80gb_sxm"]\n'},
+        ["house-api", "likely_gpus"],
+        id="field of old",
+    ),
+    pytest.param(
+        {"speeds": SPEED.replace("together", "togehter") + ORIGIN},
+        ["speeds/house.toml", "togehter:gpt-4o", "togehter", "together"],
+        id="speed at no service",
+    ),
+    pytest.param(
+        {"speeds": SPEED.replace("gpt-4o", "gpt-40") + ORIGIN}, ["together:gpt-40", "gpt-4"], id="speed of no model"
+    ),
+    pytest.param(
+        {"speeds": SPEED.replace("whole request", "whole") + ORIGIN},
+        ["together:gpt-4o", "basis", "whole request"],
+        id="speed basis",
     ),
     pytest.param(
         {"services": SERVICE + ORIGIN + 'regions = ["aws:moon-1"]\n'},

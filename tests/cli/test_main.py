@@ -124,6 +124,15 @@ def test_catalog_lists_what_contains_the_query(call):
     assert {"h100_80gb_sxm", "h100_80gb_pcie", "h100_94gb_nvl"} == {row["id"] for row in json.loads(out)}
 
 
+def test_catalog_lists_the_speed_of_services_and_of_models_at_them(call):
+    services = {row["id"]: row for row in json.loads(call("catalog", "services", "--json")[1])}
+    assert services["openai"]["output_tokens_per_s"] > 0
+    assert services["together"]["output_tokens_per_s"] is None
+    speeds = json.loads(call("catalog", "speeds", "groq:llama-3.3", "--json")[1])
+    assert [row["id"] for row in speeds] == ["groq:llama-3.3-70b"]
+    assert set(speeds[0]) == {"id", "output_tokens_per_s", "basis", "measured", "time_to_first_token_s"}
+
+
 def test_catalog_without_a_hit_exits_with_1(call):
     assert call("catalog", "gpus", "nosuchthing")[0] == 1
 

@@ -48,7 +48,7 @@ def rows_of(observations) -> dict[str, object]:
         "server, Blackwell": lambda o: o.source == "mlenergy-v3" and "b200" in o.setup.gpu_id,
         "server, pictures": lambda o: o.work[2] == 1.0,
         "server, several devices": lambda o: o.setup.replica_gpu_count == 8 and o.source == "mlenergy-v3",
-        "server, ranks": lambda o: o.setup.sequence_ranks > 1,
+        "server, ranks": lambda o: o.setup.techniques != (),
         "server of 2024": lambda o: o.setup.engine == "vllm-2024",
         "served time, latent attention": lambda o: "deepseek" in o.setup.model_id,
         "plain PyTorch": lambda o: o.setup.engine == "eager" and o.setup.gpu_count == 1,

@@ -360,7 +360,7 @@ def _setup(
         precision=resolve_precision(catalogue, precision).id if precision else None,
         bytes_per_param=bytes_per_param,
         engine=engine_of(benchmark, row),
-        sequence_ranks=int(ranks),
+        techniques=_ranks(ranks),
         traffic=work if work[1] else None,
     )
 
@@ -377,6 +377,11 @@ def _layout(row: Row, count: float) -> tuple[float, float]:
     data = number(row, "data_parallel") or 1.0
     ranks = data if expert > tensor else 1.0
     return replica, min(max(ranks, 1.0), replica)
+
+
+def _ranks(ranks: float) -> tuple[str, ...]:
+    """The technique by which sequences are split among ranks; none where there is one."""
+    return (f"data-parallel:ranks={ranks:g}",) if ranks > 1 else ()
 
 
 def _check_power(row: Row, limit_w: float | None, count: float) -> None:

@@ -27,6 +27,7 @@ from inferprint.catalogue.records import (
     ShapeFit,
     SizeFit,
     SizeForm,
+    Speed,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "ShapeFit",
     "SizeFit",
     "SizeForm",
+    "Speed",
     "resolve_gpu",
     "resolve_grid",
     "resolve_model",

@@ -12,6 +12,7 @@ from inferprint.catalogue.schema import KIND_OF, KINDS, Content, Kind, Raw, chec
 
 _DEFAULTS = ("source", "date", "quality")
 _NAME_FIELDS = ("model", "names", "host", "note", *_DEFAULTS)
+_SHARES_TOLERANCE = 1e-6
 _VERSION_DASH = re.compile(r"(?<=\d)-(?=\d(?![0-9a-z.]))")
 Places = dict[tuple[str, str], str]
 """Where each record was read: folder and id to file."""
@@ -155,15 +156,26 @@ def _check_sense(where: str, subject: str, folder: str, raw: Raw) -> None:
     total, active = raw.get("total_params_b"), raw.get("active_params_b")
     if folder == "models" and total is not None and active is not None and active > total:
         raise fail(where, f"{subject}: field 'active_params_b': {active:g} exceeds total_params_b, {total:g}")
+    _check_shares(where, subject, raw.get("hardware_mix", {}))
     country = raw.get("country")
     if country is not None and not re.fullmatch("[A-Z]{2}", country):
         raise fail(where, f"{subject}: field 'country': '{country}' is no ISO 3166 code of two letters")
 
 
+def _check_shares(where: str, subject: str, mix: Mapping[str, list[float]]) -> None:
+    """Refuse shares of accelerators that are no parts of one whole."""
+    for name, (_, _, high) in mix.items():
+        if high > 1:
+            raise fail(where, f"{subject}: field 'hardware_mix.{name}': a share cannot exceed 1, is up to {high:g}")
+    whole = sum(share for share, _, _ in mix.values())
+    if mix and abs(whole - 1) > _SHARES_TOLERANCE:
+        raise fail(where, f"{subject}: field 'hardware_mix': the shares add up to {whole:.6g}, not to 1")
+
+
 _REFERENCES = {
     "gpus": (("reference_node", "nodes"),),
     "nodes": (("gpu", "gpus"),),
-    "services": (("likely_gpus", "gpus"), ("oldest_gpu", "gpus"), ("newest_gpu", "gpus"), ("regions", "regions")),
+    "services": (("hardware_mix", "gpus"), ("regions", "regions")),
     "regions": (("grid_zone", "grids"),),
 }
 
@@ -173,8 +185,17 @@ def _references(kind: Kind, raw: Raw) -> Iterator[tuple[str, str, str]]:
         value = raw.get(field)
         for asked in [value] if isinstance(value, str) else value or ():
             yield field, target, asked
+    if kind.folder == "speeds":
+        yield from _named_by_id(raw["id"])
     for field, entry in raw.get("provenance", {}).items():
         yield f"provenance.{field}.source" if field else "source", "sources", entry[0]
+
+
+def _named_by_id(key: str) -> Iterator[tuple[str, str, str]]:
+    """The service and the model in the id of a speed."""
+    service, _, model = key.partition(":")
+    yield "id", "services", service
+    yield "id", "models", model
 
 
 def _dangling(where: str, subject: str, field: str, asked: str, there: Iterable[str]) -> Exception:

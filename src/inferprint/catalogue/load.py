@@ -27,6 +27,7 @@ from inferprint.catalogue.records import (
     ShapeFit,
     SizeFit,
     SizeForm,
+    Speed,
 )
 from inferprint.catalogue.schema import KIND_OF, KINDS, Content, Kind, Raw, build, checked, table_of
 from inferprint.errors import CatalogueError
@@ -68,8 +69,8 @@ class Catalogue:
 
     Attributes
     ----------
-    models, gpus, nodes, services, regions, operators, grids, precisions, forms, priors, shapes, prices, size_forms,
-    size_fits, sources
+    models, gpus, nodes, services, speeds, regions, operators, grids, precisions, forms, priors, shapes, prices,
+    size_forms, size_fits, sources
         Records by id.
     version
         Date of the data and a hash of the content, such as "2026-11-22+ab12cd34".
@@ -84,6 +85,7 @@ class Catalogue:
         self.gpus: Mapping[str, Gpu] = self._records("gpus")
         self.nodes: Mapping[str, Node] = self._records("nodes")
         self.services: Mapping[str, Service] = self._records("services")
+        self.speeds: Mapping[str, Speed] = self._records("speeds")
         self.regions: Mapping[str, Region] = self._records("regions")
         self.operators: Mapping[str, Operator] = self._records("operators")
         self.grids: Mapping[str, Grid] = self._records("grids")
@@ -129,7 +131,8 @@ class Catalogue:
         Parameters
         ----------
         path
-            Folder with any of models/, gpus/, nodes/, services/, regions/, operators/, grids/, names/, sources/ ...
+            Folder with any of models/, gpus/, nodes/, services/, speeds/, regions/, operators/, grids/, names/,
+            sources/ ...
             A record with an existing id replaces it.
 
         Raises

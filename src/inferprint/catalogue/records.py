@@ -126,15 +126,21 @@ class Node(Record):
 class Service(Record):
     """A managed endpoint: what probably runs it, and where.
 
-    `likely_gpus` is ordered as published; `oldest_gpu` and `newest_gpu` bound what is plausible.
+    Attributes
+    ----------
+    hardware_mix
+        GPU id to the share of requests that it answers; the values add up to 1, the bounds are those of each share
+        alone. Empty where the user names the machine, and for a router.
+    output_tokens_per_s, time_to_first_token_s
+        What one request gets of the models measured at the service. None where too few are; `Speed` has single models.
     """
 
     name: str
     names: tuple[str, ...] = ()
     serving_class: ServingClass
-    likely_gpus: tuple[str, ...] = ()
-    oldest_gpu: str | None = None
-    newest_gpu: str | None = None
+    hardware_mix: Mapping[str, Range] = field(default_factory=dict)
+    output_tokens_per_s: Range | None = None
+    time_to_first_token_s: Range | None = None
     clouds: tuple[str, ...] = ()
     country: str | None = None
     region_rule: str = ""
@@ -142,6 +148,28 @@ class Service(Record):
     developers: tuple[str, ...] = ()
     pue: Range | None = None
     wue_l_per_kwh: Range | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed(Record):
+    """How fast a service answered with a model; `id` is "service:model".
+
+    Attributes
+    ----------
+    output_tokens_per_s
+        Median over requests; the bounds are those of single requests, and of what another source would have found.
+    basis
+        Whether the wait for the first token is left out of the time or in it. The two are never averaged.
+    measured
+        Last day, month or year of the measurement: a service's speed may change by a factor of 4 in two months.
+    time_to_first_token_s
+        None where it is unknown, or holds the time for which a model thinks.
+    """
+
+    output_tokens_per_s: Range
+    basis: Literal["after first token", "whole request"]
+    measured: str
+    time_to_first_token_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from inferprint.catalogue.records import (
     ShapeFit,
     SizeFit,
     SizeForm,
+    Speed,
 )
 from inferprint.errors import CatalogueError
 from inferprint.provenance.source import Provenance, Quality, Source
@@ -61,6 +62,7 @@ KINDS = (
     Kind("gpus", "gpu", Gpu, "GPU"),
     Kind("nodes", "node", Node, "node"),
     Kind("services", "service", Service, "service"),
+    Kind("speeds", "speed", Speed, "speed"),
     Kind("regions", "region", Region, "region"),
     Kind("operators", "operator", Operator, "operator"),
     Kind("grids", "grid", Grid, "country or grid zone"),

@@ -105,7 +105,7 @@ def rates_command(model: str, given: Given, output: str, catalog: Path | None, a
         print(rates_text(rows, as_csv=output == "csv"))
 
 
-KINDS = ("models", "gpus", "nodes", "services", "regions", "grids", "precisions", "techniques", "sources")
+KINDS = ("models", "gpus", "nodes", "services", "speeds", "regions", "grids", "precisions", "techniques", "sources")
 
 
 @app.command("catalog")

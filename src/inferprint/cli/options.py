@@ -54,6 +54,13 @@ SETUP = (
         float,
         "Measured, mean per request; gives the batch, or device time",
     ),
+    Choice(
+        "max_time_per_output_token_ms",
+        "--max-time-per-output-token-ms",
+        float,
+        "Limit that the service keeps: gives the batch",
+    ),
+    Choice("max_ttft_ms", "--max-ttft-ms", float, "Limit on the time to the first token; likewise"),
     Choice("engine", "--engine", str, "Serving software: vllm, vllm-2024, tensorrt-llm, sglang, llama.cpp ..."),
     Choice("precision", "--precision", str, "Number format of the weights, such as fp8 or q4_k_m"),
     Choice("techniques", "--technique", str, "Serving technique, NAME[:key=value,...]; may be repeated", True),

@@ -127,6 +127,7 @@ def _work(request: Request) -> dict[str, float]:
 def machine_setup(request: Request) -> MachineSetup:
     """The part of a request that decides its machine card."""
     duration, per_token = request.request_duration_ms, request.time_per_output_token_ms
+    max_per_token, max_first = request.max_time_per_output_token_ms, request.max_ttft_ms
     known_batch = request.batch_size is not None
     work = None
     if duration is not None and not known_batch:
@@ -150,6 +151,8 @@ def machine_setup(request: Request) -> MachineSetup:
         active_params_b=request.active_params_b,
         conservative=request.conservative,
         measured_seconds_per_token=per_token / MS_PER_S if per_token is not None else None,
+        max_seconds_per_token=max_per_token / MS_PER_S if max_per_token is not None else None,
+        max_seconds_to_first_token=max_first / MS_PER_S if max_first is not None else None,
         measured_seconds=duration / MS_PER_S if work is not None and duration is not None else None,
         measured_work=work,
         device_time_measured=duration is not None and known_batch,

@@ -50,6 +50,9 @@ class Request:
         Requests that shared each decode step of the replica.
     time_per_output_token_ms, request_duration_ms
         Measured times [ms]; the batch is solved from them, unless it is given too.
+    max_time_per_output_token_ms, max_ttft_ms
+        Limits [ms] that the operator keeps, on the mean time per output token and on the time to the first one: the
+        batch is the largest that keeps them and fits.
     precision
         Number format of the weights.
     engine
@@ -82,6 +85,8 @@ class Request:
     batch_size: float | None = None
     time_per_output_token_ms: float | None = None
     request_duration_ms: float | None = None
+    max_time_per_output_token_ms: float | None = None
+    max_ttft_ms: float | None = None
     precision: str | None = None
     engine: str | None = None
     techniques: tuple[str, ...] = ()
@@ -105,6 +110,7 @@ class Request:
 
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 TIME_FIELDS = ("time_per_output_token_ms", "request_duration_ms")
+LIMIT_FIELDS = ("max_time_per_output_token_ms", "max_ttft_ms")
 NAME_FIELDS = (
     "model_id",
     "managed_service_id",
@@ -123,6 +129,7 @@ NUMBER_FIELDS = (
     "batch_size",
     "time_per_output_token_ms",
     "request_duration_ms",
+    *LIMIT_FIELDS,
     "active_share",
     "pue",
     "wue_l_per_kwh",
@@ -241,8 +248,8 @@ def _count(name: str, value: Any, *, minimum: int = 0) -> float:
 
 
 def _check_times(request: Request) -> None:
-    """Measured times: positive, plausible, and one of them."""
-    for name in TIME_FIELDS:
+    """Measured times and limits: positive, plausible, and one kind of them."""
+    for name in (*TIME_FIELDS, *LIMIT_FIELDS):
         value = getattr(request, name)
         if value is not None and (isinstance(value, (bool, str)) or not 0 < value <= MAX_SECONDS * MS_PER_S):
             raise InvalidInput(name, f"{value!r} ms is not a duration", hint="Above 0, at most a week.")
@@ -250,3 +257,7 @@ def _check_times(request: Request) -> None:
         raise InvalidInput("time_per_output_token_ms", "given beside request_duration_ms", hint="Give one of them.")
     if request.request_duration_ms is not None and not request.input_tokens + request.output_tokens:
         raise InvalidInput("request_duration_ms", "measured for a request without tokens")
+    for limit in (name for name in LIMIT_FIELDS if getattr(request, name) is not None):
+        for known in ("batch_size", *TIME_FIELDS):
+            if getattr(request, known) is not None:
+                raise InvalidInput(limit, f"given beside {known}", hint="A limit finds the batch: give one of them.")

@@ -16,6 +16,7 @@ FEATURES = (
     Feature("media_prompts", "request", "prefill"),
     Feature("fresh_input_tokens", "token", "prefill"),
     Feature("first_chunk_tokens", "token", "prefill"),
+    Feature("later_chunk_tokens", "token", "prefill"),
     Feature("prompt_pairs", "pair", "prefill"),
     Feature("windowed_prompt_pairs", "pair", "prefill"),
     Feature("cached_input_tokens", "token", "prefill"),
@@ -26,8 +27,8 @@ FEATURES = (
     Feature("measured_seconds", "s", "measured"),
 )
 
-CHUNK_TOKENS = 512
-"""Prompt tokens that an engine passes on together from one device to the next."""
+CHUNK_TOKENS = 512.0
+"""Prompt tokens that an engine computes, and passes on from one device to the next, together where nobody says."""
 
 
 def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tuple[Any, ...]:
@@ -37,18 +38,21 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
     ----------
     columns
         input_tokens, cached_input_tokens, output_tokens (per request, cached being part of input), n_requests,
-        measured_seconds, and media_prompts: 1 for a request with pictures or video in its prompt, else 0.
+        measured_seconds, and media_prompts: 1 for a request with pictures or video in its prompt, else 0. Where a
+        technique states it, chunk_tokens: prompt tokens computed together.
     window
         Attention window of the card's model [tokens].
     """
     n_in, cached, n_out = columns["input_tokens"], columns["cached_input_tokens"], columns["output_tokens"]
     n = columns["n_requests"]
     fresh = n_in - cached
+    first = minimum(fresh, columns.get("chunk_tokens", CHUNK_TOKENS))
     return (
         n,
         n * columns["media_prompts"],
         n * fresh,
-        n * minimum(fresh, CHUNK_TOKENS),
+        n * first,
+        n * (fresh - first),
         n * work.causal_pairs(fresh, cached),
         n * work.windowed_causal_pairs(fresh, cached, window, minimum),
         n * cached,
@@ -60,20 +64,28 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
     )
 
 
-def _prompt(shape: ModelShape, replica: Replica) -> dict[str, dict[str, Any]]:
-    """What a request's own prompt costs, whoever else is there."""
+def _prompt(shape: ModelShape, replica: Replica, traffic: Traffic) -> dict[str, dict[str, Any]]:
+    """What a request's own prompt costs on the devices that compute it, whoever else is there.
+
+    A prompt of several chunks takes a pass for each, and each reads the cache of those before it.
+    """
     full, windowed = terms.cache_reads(shape, replica)
+    chunk = traffic.chunk_tokens
+    passes = _times(_prompt_pass(shape, replica), traffic.exposed / chunk)
     return {
         "media_prompts": {"media_prompts": 1.0},
         "fresh_input_tokens": {"prompt_linear": terms.prompt_linear_seconds(shape, replica)},
-        "prompt_pairs": {"prompt_attention": terms.prompt_attention_seconds(shape.attention_width, replica)},
+        "later_chunk_tokens": passes,
+        "prompt_pairs": {
+            "prompt_attention": terms.prompt_attention_seconds(shape.attention_width, replica),
+            "kv_reads": full / chunk,
+        },
         "windowed_prompt_pairs": {
-            "prompt_attention": terms.prompt_attention_seconds(shape.windowed_attention_width, replica)
+            "prompt_attention": terms.prompt_attention_seconds(shape.windowed_attention_width, replica),
+            "kv_reads": windowed / chunk,
         },
         "cached_input_tokens": {"kv_reads": full},
         "windowed_cached_tokens": {"kv_reads": windowed},
-        "output_context": {"kv_reads": full},
-        "windowed_output_context": {"kv_reads": windowed},
     }
 
 
@@ -82,46 +94,100 @@ def _prompt_pass(shape: ModelShape, replica: Replica) -> dict[str, Any]:
     return terms.shared_step(shape, replica, np.inf)
 
 
-def share(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
-    """Ideal cost of the request's share: its own prompt and cache, 1/B of what the batch shares."""
-    step = {name: value / traffic.batch for name, value in terms.shared_step(shape, replica, traffic.batch).items()}
-    prompt_pass = {name: value / traffic.batch for name, value in _prompt_pass(shape, replica).items()}
+def _times(costs: Mapping[str, Any], factor: Any) -> dict[str, Any]:
+    return {name: value * factor for name, value in costs.items()}
+
+
+def _plus(*costs: Mapping[str, Any]) -> dict[str, Any]:
+    names = dict.fromkeys(name for cost in costs for name in cost)
+    return {name: sum(cost.get(name, 0.0) for cost in costs) for name in names}
+
+
+def _reading(traffic: Traffic) -> Any:
+    """Times that a sequence's cache is read per output token: by the step and by the guesses before it."""
+    steps = traffic.steps
+    return (1 + steps.drafted * steps.draft_cost) / steps.accepted / traffic.fill
+
+
+def _step(shape: ModelShape, replica: Replica, traffic: Traffic, *, all_requests: bool) -> dict[str, Any]:
+    """Ideal cost of a token of the answer, without cache reads: of all requests in the step, or of one's share.
+
+    The step verifies the guessed tokens with the next one; what guessing costs is a share of plain steps.
+    """
+    steps, batch = traffic.steps, traffic.batch
+    shared, own = (1.0, batch) if all_requests else (1 / batch, 1.0)
+
+    def step(tokens: Any) -> dict[str, Any]:
+        one_for_all = terms.shared_step(shape, replica, batch * tokens)
+        return {**_times(one_for_all, shared), **_times(terms.own_step(shape, replica, tokens), own)}
+
+    verified = step(1 + steps.drafted)
+    drafts = _times(step(1.0), steps.drafted * steps.draft_cost)
+    unfilled = 1.0 if all_requests else traffic.fill
+    return _times(_plus(verified, drafts), 1 / (steps.accepted * unfilled))
+
+
+def _answer(shape: ModelShape, replica: Replica, factor: Any) -> dict[str, dict[str, Any]]:
+    """Cache reads of the answer."""
+    full, windowed = terms.cache_reads(shape, replica)
     return {
-        "request": prompt_pass,
-        **_prompt(shape, replica),
-        "output_tokens": {**step, **terms.own_step(shape, replica)},
+        "output_context": {"kv_reads": full * factor},
+        "windowed_output_context": {"kv_reads": windowed * factor},
+    }
+
+
+def share(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
+    """Ideal cost of the request's share: its own prompt and cache, 1/B of what the batch shares.
+
+    Seconds are those of the devices that answer: prompts on other devices count by the number of those.
+    """
+    here = replica.prompts or replica
+    sharing = traffic.batch if replica.prompts is None else traffic.prompts_per_pass
+    prompt = {"request": _times(_prompt_pass(shape, here), 1 / sharing), **_prompt(shape, here, traffic)}
+    if replica.prompts is not None:
+        prompt = {name: _times(costs, here.devices / replica.devices) for name, costs in prompt.items()}
+    return {
+        **prompt,
+        **_answer(shape, replica, _reading(traffic)),
+        "output_tokens": _step(shape, replica, traffic, all_requests=False),
     }
 
 
 def seen(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
     """Ideal time that the request sees: every step with the work of all B requests, the others of the usual mix."""
-    own = {name: traffic.batch * value for name, value in terms.own_step(shape, replica).items()}
-    others = _others(shape, replica, traffic)
+    here = replica.prompts or replica
+    prompt = _prompt(shape, here, traffic)
+    if replica.prompts is not None:
+        moved = {"cache_transfer": terms.cache_transfer_seconds(shape, replica)}
+        prompt = {**prompt, **{name: prompt[name] | moved for name in ("fresh_input_tokens", "cached_input_tokens")}}
+    step = _step(shape, replica, traffic, all_requests=True)
+    reading = _reading(traffic) * traffic.fill
     return {
-        "request": _prompt_pass(shape, replica),
-        **_prompt(shape, replica),
-        "output_tokens": {**terms.shared_step(shape, replica, traffic.batch), **own, **others},
+        "request": _prompt_pass(shape, here),
+        **prompt,
+        **_answer(shape, replica, reading),
+        "output_tokens": _plus(step, _others(shape, replica, traffic, reading)),
     }
 
 
-def _others(shape: ModelShape, replica: Replica, traffic: Traffic) -> dict[str, Any]:
-    """Cache reads and prompts of the other B - 1 requests, per decode step."""
+def _others(shape: ModelShape, replica: Replica, traffic: Traffic, reading: Any) -> dict[str, Any]:
+    """Cache reads of the other B - 1 requests, and their prompts where the same devices compute them, per token."""
     others = traffic.batch - 1
     n_in, n_out = traffic.input_tokens, traffic.output_tokens
     full, windowed = terms.cache_reads(shape, replica)
     context = n_in + n_out / 2
-    reads = full * context + windowed * np.minimum(context, shape.window_tokens)
-    pairs = work.causal_pairs(n_in, 0.0)
-    windowed_pairs = work.windowed_causal_pairs(n_in, 0.0, shape.window_tokens, np.minimum)
-    attention = pairs * terms.prompt_attention_seconds(shape.attention_width, replica) + (
-        windowed_pairs * terms.prompt_attention_seconds(shape.windowed_attention_width, replica)
-    )
-    return {
-        "kv_reads": others * reads,
-        "media_prompts": others / n_out * traffic.media_prompts,
-        "prompt_linear": others / n_out * n_in * terms.prompt_linear_seconds(shape, replica),
-        "prompt_attention": others / n_out * attention,
+    reads = {"kv_reads": others * reading * (full * context + windowed * np.minimum(context, shape.window_tokens))}
+    if replica.prompts is not None:
+        return reads
+    counts = {
+        "media_prompts": traffic.media_prompts,
+        "fresh_input_tokens": n_in,
+        "later_chunk_tokens": np.maximum(n_in - traffic.chunk_tokens, 0.0),
+        "prompt_pairs": work.causal_pairs(n_in, 0.0),
+        "windowed_prompt_pairs": work.windowed_causal_pairs(n_in, 0.0, shape.window_tokens, np.minimum),
     }
+    prompt = _prompt(shape, replica, traffic)
+    return _plus(reads, *(_times(prompt[name], others / n_out * count) for name, count in counts.items()))
 
 
 def alone(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:

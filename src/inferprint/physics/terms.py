@@ -12,7 +12,7 @@ Sizes in parameters, bytes and tokens; rates in bytes/s and FLOP/s of one device
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,12 @@ class ModelShape:
         Layers with experts whose activations are quantised on the way in: 8-bit arithmetic.
     kv_heads
         Key and value heads that the cache can be split by; 1 where all heads share one latent vector.
+    experts_per_token
+        Experts to which each token is sent.
+    expert_imbalance
+        Tokens of the busiest rank of experts over those of the mean rank.
+    unpacking, cache_unpacking
+        Time to read and unpack the weights, or the cache, over the time to read their bytes.
     """
 
     total_params: Any
@@ -66,6 +72,10 @@ class ModelShape:
     window_tokens: Any
     quantised_moe_layers: Any = 0.0
     kv_heads: Any = np.inf
+    experts_per_token: Any = 0.0
+    expert_imbalance: Any = 1.0
+    unpacking: Any = 1.0
+    cache_unpacking: Any = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,17 @@ class Replica:
         Groups of devices with sequences of their own (data-parallel attention).
     stages
         Devices that hold the layers one after the other and wait for each other.
+    hops
+        Times that a token's activations pass on to the next stage of a pipeline, whose stages all work.
+    expert_ranks
+        Devices over which whole experts are spread, so that tokens travel to them; 0 where each expert is split over
+        all devices.
+    exchange_bandwidth, exchange_bytes
+        Bandwidth of one device towards other experts [bytes/s]; bytes of a value on its way there and back.
+    prompts
+        The devices that compute prompts, where they are others than those that answer.
+    transfer_bandwidth
+        Bandwidth at which the cache of a prompt moves from there to here [bytes/s].
     """
 
     devices: Any
@@ -95,19 +116,62 @@ class Replica:
     link_bandwidth: Any
     ranks: Any = 1.0
     stages: Any = 1.0
+    hops: Any = 0.0
+    expert_ranks: Any = 0.0
+    exchange_bandwidth: Any = np.inf
+    exchange_bytes: Any = 0.0
+    prompts: Replica | None = None
+    transfer_bandwidth: Any = np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How many tokens a sequence gains in a decode step; scalars or arrays over draws.
+
+    Attributes
+    ----------
+    drafted
+        Tokens guessed before each step, which the step verifies together with the next one.
+    accepted
+        Tokens that a step yields, the guesses found right among them.
+    draft_cost
+        Cost of guessing one token over that of a plain step.
+    """
+
+    drafted: Any = 0.0
+    accepted: Any = 1.0
+    draft_cost: Any = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """What else is on the replica: requests per decode step, and the usual lengths of the others [tokens].
 
-    `media_prompts` is the share of the others with a picture or video in the prompt.
+    Attributes
+    ----------
+    media_prompts
+        Share of the others with a picture or video in the prompt.
+    fill
+        Share of the places in a step that yield a token.
+    steps
+        Tokens per step.
+    chunk_tokens
+        Prompt tokens computed in one pass; further ones take passes of their own.
+    exposed
+        Share of such a pass that the decode steps would not have paid anyway.
+    prompts_per_pass
+        Prompts that share a pass where other devices compute the prompts.
     """
 
     batch: Any
     input_tokens: Any
     output_tokens: Any
     media_prompts: Any = 0.0
+    fill: Any = 1.0
+    steps: Steps = field(default_factory=Steps)
+    chunk_tokens: Any = np.inf
+    exposed: Any = 0.0
+    prompts_per_pass: Any = 1.0
 
 
 @equation("P_exp = (P - P_act) / (1 - k/E);  P_dense = P - P_exp", "docs/method.md#mixture-of-experts")
@@ -130,42 +194,67 @@ def compute_seconds(flop: Any, replica: Replica, flops: Any) -> Any:
     return flop / (replica.devices * flops)
 
 
-@equation("tau = 2 N d 2 bytes (G - 1)/G / A_link", "docs/method.md#ideal-seconds")
+@equation("tau = (2 N - N_moe [EP]) d 2 bytes (g - 1)/g / (R A_link),  g = G/R", "docs/method.md#ideal-seconds")
 def all_reduce_seconds(shape: ModelShape, replica: Replica) -> Any:
-    """Seconds per token to exchange 16-bit activations twice a layer between the devices of a replica."""
-    others = (replica.devices - 1) / replica.devices
-    return 2 * shape.layers * shape.hidden_size * 2 * others / replica.link_bandwidth
+    """Seconds per token to exchange 16-bit activations twice a layer between the devices of a rank.
+
+    Layers whose experts are spread whole exchange once: their tokens travel instead.
+    """
+    together = replica.devices / replica.ranks
+    others = (together - 1) / together
+    exchanges = 2 * shape.layers - np.where(np.greater(replica.expert_ranks, 0), shape.moe_layers, 0.0)
+    return exchanges * shape.hidden_size * 2 * others / replica.link_bandwidth / replica.ranks
 
 
-def shared_step(shape: ModelShape, replica: Replica, batch: Any) -> dict[str, Any]:
-    """Ideal cost of one decode step that does not grow with the batch, by term.
+@equation("tau = N_moe k d bytes (1 - 1/E_r) / (E_r A_x)", "docs/method.md#ideal-seconds")
+def expert_exchange_seconds(shape: ModelShape, replica: Replica) -> Any:
+    """Seconds per token to send its activations to its experts on other devices and back; 0 where none are spread."""
+    spread = np.greater(replica.expert_ranks, 0)
+    ranks = np.where(spread, replica.expert_ranks, 1.0)
+    size = shape.moe_layers * shape.experts_per_token * shape.hidden_size * replica.exchange_bytes
+    return np.where(spread, size * (1 - 1 / ranks) / ranks / replica.exchange_bandwidth, 0.0)
 
-    Weight terms in seconds; the layers of each kind are counts, their coefficient is in seconds each.
+
+@equation("tau = hops d 2 bytes / A_link", "docs/method.md#ideal-seconds")
+def stage_transfer_seconds(shape: ModelShape, replica: Replica) -> Any:
+    """Seconds per token to pass 16-bit activations from stage to stage of a pipeline."""
+    return replica.hops * shape.hidden_size * 2 / replica.link_bandwidth
+
+
+def shared_step(shape: ModelShape, replica: Replica, tokens: Any) -> dict[str, Any]:
+    """Ideal cost of one decode step of `tokens` that does not grow with them, by term.
+
+    Weight terms in seconds; the layers of each kind are counts, their coefficient is in seconds each. Every rank holds
+    the weights outside the experts and reads them for its own sequences.
     """
     experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
     dense = shape.total_params - experts
-    b = shape.bytes_per_param
+    b = shape.bytes_per_param * shape.unpacking
+    touched = touched_experts(shape.expert_share, tokens) * shape.expert_imbalance
     return {
-        "dense_weights": read_seconds(b * dense, replica),
-        "expert_weights": read_seconds(b * experts * touched_experts(shape.expert_share, batch), replica),
+        "dense_weights": read_seconds(b * dense * replica.ranks, replica),
+        "expert_weights": read_seconds(b * experts * touched, replica),
         "layers": shape.layers,
         "expert_layers": shape.moe_layers,
         "quantised_expert_layers": shape.quantised_moe_layers,
     }
 
 
-def own_step(shape: ModelShape, replica: Replica) -> dict[str, Any]:
-    """Ideal cost of one request in one decode step, without its cache reads, by term.
+def own_step(shape: ModelShape, replica: Replica, tokens: Any = 1.0) -> dict[str, Any]:
+    """Ideal cost of one request in one decode step of `tokens` of it, without its cache reads, by term.
 
     `state_space_layers` and `sequences` are counts, their coefficient is in seconds each; a rank handles its own
     sequences only.
     """
     experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
+    busiest = shape.expert_imbalance * experts * shape.expert_share
     return {
-        "dense_arithmetic": compute_seconds(2 * (shape.total_params - experts), replica, replica.flops),
-        "expert_arithmetic": compute_seconds(2 * experts * shape.expert_share, replica, replica.flops),
-        "all_reduce": all_reduce_seconds(shape, replica),
-        "state_space_layers": shape.state_space_layers,
+        "dense_arithmetic": tokens * compute_seconds(2 * (shape.total_params - experts), replica, replica.flops),
+        "expert_arithmetic": tokens * compute_seconds(2 * busiest, replica, replica.flops),
+        "all_reduce": tokens * all_reduce_seconds(shape, replica),
+        "expert_exchange": tokens * expert_exchange_seconds(shape, replica),
+        "stage_transfer": tokens * stage_transfer_seconds(shape, replica),
+        "state_space_layers": tokens * shape.state_space_layers,
         "sequences": np.ones_like(np.asarray(shape.layers, dtype=float)) / replica.ranks,
     }
 
@@ -178,17 +267,24 @@ def cache_copies(shape: ModelShape, replica: Replica) -> Any:
 
 def cache_reads(shape: ModelShape, replica: Replica) -> tuple[Any, Any]:
     """Ideal seconds to read one cached token in all full, and in all windowed, attention layers."""
-    copies = cache_copies(shape, replica)
+    copies = cache_copies(shape, replica) * shape.cache_unpacking
     return (
         read_seconds(copies * shape.kv_bytes_per_token, replica),
         read_seconds(copies * shape.windowed_kv_bytes_per_token, replica),
     )
 
 
-@equation("tau_lin = 2 P_act / (G A_f) per fresh token", "docs/method.md#prompt")
+@equation("tau = kv / A_transfer per prompt token", "docs/method.md#disaggregation")
+def cache_transfer_seconds(shape: ModelShape, replica: Replica) -> Any:
+    """Seconds to move the cache of one prompt token to the devices that answer; 0 where they are the same."""
+    return shape.kv_bytes_per_token / replica.transfer_bandwidth
+
+
+@equation("tau_lin = 2 (P_act + (i - 1) P_exp k/E) / (G A_f) per fresh token", "docs/method.md#prompt")
 def prompt_linear_seconds(shape: ModelShape, replica: Replica) -> Any:
-    """Ideal seconds of the matrix products of one fresh prompt token."""
-    return compute_seconds(2 * shape.active_params, replica, replica.flops)
+    """Ideal seconds of the matrix products of one fresh prompt token; the busiest rank of experts decides."""
+    experts = expert_params(shape.total_params, shape.active_params, shape.expert_share) * shape.expert_share
+    return compute_seconds(2 * (shape.active_params + (shape.expert_imbalance - 1) * experts), replica, replica.flops)
 
 
 @equation("tau_att = 4 h d_h N_attn / (G A_16) per pair", "docs/method.md#prompt")
@@ -219,7 +315,13 @@ def weighted(terms: Terms, coefficients: Mapping[str, Any]) -> Any:
     return total
 
 
+UNLEARNED = {"expert_exchange": 1.0, "stage_transfer": 1.0, "cache_transfer": 1.0}
+"""Coefficients of terms that no measurement here could teach: layouts that few publish, at the stated bandwidth."""
+
 TERM_EQUATIONS = {
+    "expert_exchange": "expert_exchange_seconds",
+    "stage_transfer": "stage_transfer_seconds",
+    "cache_transfer": "cache_transfer_seconds",
     "dense_weights": "read_seconds",
     "expert_weights": "read_seconds",
     "kv_reads": "read_seconds",

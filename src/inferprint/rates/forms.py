@@ -12,6 +12,7 @@ from inferprint.modalities.base import Ideal
 from inferprint.modalities.text import TEXT
 from inferprint.physics.power import device_energy
 from inferprint.physics.terms import (
+    UNLEARNED,
     ModelShape,
     Replica,
     Traffic,
@@ -23,8 +24,7 @@ from inferprint.rates.card import Level, TermDetail
 from inferprint.rates.draws import SIZE, Array, central, full
 from inferprint.rates.per_second import idle_power
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import FEATURE_NAMES, Case, Situation
-from inferprint.units import GIGA, TERA
+from inferprint.rates.situation import FEATURE_NAMES, Case, Situation, decode_per_token
 
 MANY = 256
 """Requests per step from which a stated concurrency partly waits in a queue: the forms know less there."""
@@ -41,31 +41,6 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "layers": frozenset({"layers"}),
 }
 """Terms that an effect of a group multiplies; effects of the group "all" multiply every term."""
-
-
-def replica_of(situation: Situation, case: Case, devices: Any) -> Replica:
-    """The devices of a replica, with the peak of the arithmetic that is executed."""
-    gpu, precision = case.gpu, case.precision
-    peak_16 = (gpu.fp16_dense_tflops or 0.0) * TERA
-    # Without the units for a format, weights are unpacked and computed at 16 bit.
-    peaks = {
-        "fp8": gpu.fp8_dense_tflops,
-        "int8": gpu.int8_dense_tops,
-        "fp4": gpu.fp4_dense_tflops,
-        "fp32": (gpu.fp16_dense_tflops or 0.0) / 2,
-    }
-    link = gpu.link_gb_per_s or situation.prior("link-bandwidth").value.value
-    turns = situation.engine.split == "layers"
-    return Replica(
-        devices=1.0 if turns else devices,
-        bandwidth=(gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA,
-        flops_16=peak_16,
-        flops=(peaks.get(precision.arithmetic) or gpu.fp16_dense_tflops or 0.0) * TERA,
-        # Published link rates count both directions.
-        link_bandwidth=link * GIGA / 2,
-        ranks=float(situation.setup.sequence_ranks),
-        stages=devices if turns else 1.0,
-    )
 
 
 def tags_of(situation: Situation, case: Case) -> frozenset[str]:
@@ -85,7 +60,7 @@ def level_of(form: Form, tags: frozenset[str]) -> tuple[str, ...]:
 def coefficients_of(situation: Situation, form: Form, tags: frozenset[str]) -> dict[str, Any]:
     """Draws of a form's coefficients for a case, without the effects on all terms."""
     logs = situation.parameters(form)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = dict(UNLEARNED)
     for term in form.terms:
         total = logs[term]
         for effect in form.effects:
@@ -276,6 +251,15 @@ def with_measured_time(duration: Array, setup: MachineSetup) -> Array:
     if setup.measured_seconds_per_token is not None:
         return with_decode_rate(duration, setup.measured_seconds_per_token)
     return duration
+
+
+def within_limit(situation: Situation, duration: Array, window: float) -> Array:
+    """Duration rates in which a token of the answer takes at most the stated limit, where the batch keeps it."""
+    limit = situation.setup.max_seconds_per_token
+    if limit is None or situation.batch_is_known:
+        return duration
+    per_token = duration @ decode_per_token(TEXT, situation.usual_lengths, window)
+    return with_decode_rate(duration, np.minimum(per_token, limit))
 
 
 def with_decode_rate(rates: Array, per_output_token: Any) -> Array:

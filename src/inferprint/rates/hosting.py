@@ -78,10 +78,10 @@ def find_hosting(catalogue: Catalogue, setup: MachineSetup, trail: Trail) -> Hos
     if service is not None:
         return _on_service(catalogue, service, trail)
     unstated = catalogue.services[UNSTATED]
-    candidates = tuple(_candidate(catalogue, name, 1.0) for name in unstated.likely_gpus)
-    names = ", ".join(unstated.likely_gpus)
+    candidates = _mix(catalogue, unstated)
+    names = ", ".join(unstated.hardware_mix)
     reason = "no service, node or GPU stated: accelerators of common hosts"
-    trail.add("hardware", names, "", "assumed", reason, unstated.origin("likely_gpus"))
+    trail.add("hardware", names, "", "assumed", reason, unstated.origin("hardware_mix"))
     return Hosting("service", None, candidates, None, False)
 
 
@@ -141,31 +141,26 @@ def on_a_desk(gpu: Gpu) -> bool:
 
 
 def _on_service(catalogue: Catalogue, service: Service, trail: Trail) -> Hosting:
-    """A managed endpoint: its likely accelerators, with the oldest and newest plausible at the edges."""
+    """A managed endpoint: the accelerators that answer its requests, each with its share."""
     if service.serving_class == "router":
         raise Undisclosed(
             f"{service.name} routes requests to other hosts and runs none itself",
             hint="Name the host that answered, with --service; routers state it in their response.",
             field="managed_service_id",
         )
-    if not service.likely_gpus:
+    if not service.hardware_mix:
         raise InvalidInput(
             "managed_service_id", f"{service.id} says nothing about hardware", hint="Add --gpu or --node."
         )
-    weights = dict.fromkeys(service.likely_gpus, 1.0)
-    for edge in (service.oldest_gpu, service.newest_gpu):
-        if edge is not None:
-            weights.setdefault(edge, catalogue.priors["candidate.edge-weight"].value.value)
-    candidates = tuple(_candidate(catalogue, name, weight) for name, weight in weights.items())
-    trail.add(
-        "hardware",
-        ", ".join(c.gpu.id for c in candidates),
-        "",
-        "assumed",
-        "likely accelerators of the service; those at the edges of what is plausible count a quarter",
-        service.origin("likely_gpus"),
-    )
-    return Hosting("service", service, candidates, None, False)
+    names = ", ".join(service.hardware_mix)
+    reason = "accelerators of the service, drawn by their shares of requests"
+    trail.add("hardware", names, "", "assumed", reason, service.origin("hardware_mix"))
+    return Hosting("service", service, _mix(catalogue, service), None, False)
+
+
+def _mix(catalogue: Catalogue, service: Service) -> tuple[Candidate, ...]:
+    """The accelerators of a service by their shares of requests."""
+    return tuple(_candidate(catalogue, name, share.value) for name, share in service.hardware_mix.items())
 
 
 def _candidate(catalogue: Catalogue, gpu_id: str, weight: float) -> Candidate:
@@ -207,11 +202,12 @@ def usable_candidates(hosting: Hosting, trail: Trail) -> tuple[Candidate, ...]:
     return usable
 
 
-def does_not_fit(model: str, where: str, needed: float, available: float) -> DoesNotFit:
-    """The error for a model that the stated hardware cannot hold."""
+def does_not_fit(model: str, where: str, needed: float, available: float, fewest: float) -> DoesNotFit:
+    """The error for a model that the stated hardware cannot hold; `fewest` devices of its kind would."""
+    enough = f"Fewest that hold it: {fewest:g}. " if fewest < float("inf") else ""
     return DoesNotFit(
         f"{model} needs {needed:,.0f} bytes on {where}, which has {available:,.0f} usable bytes",
         needed_bytes=needed,
         available_bytes=available,
-        hint="Use more or larger devices (--gpu-count, --node) or fewer bits (--precision).",
+        hint=f"{enough}Use more or larger devices (--gpu-count, --node) or fewer bits (--precision).",
     )

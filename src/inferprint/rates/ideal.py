@@ -13,9 +13,10 @@ from inferprint.modalities.base import Ideal
 from inferprint.modalities.text import TEXT
 from inferprint.physics.terms import two_term_decode_seconds, two_term_prefill_seconds
 from inferprint.rates.draws import Array, Sampler, central
-from inferprint.rates.forms import GROUPS, replica_of, residual_kinds, tags_of
+from inferprint.rates.forms import GROUPS, residual_kinds, tags_of
 from inferprint.rates.machine import shape_of, situation_of
 from inferprint.rates.operating_point import operating_point
+from inferprint.rates.serving import replica_of, serving_of, traffic_of
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import FEATURE_NAMES, Case, counted
 
@@ -72,11 +73,12 @@ def ideal_request(catalogue: Catalogue, setup: MachineSetup, work: tuple[float, 
     """
     if setup.gpu_id is None or setup.batch_size is None:
         raise InvalidInput("gpu_id", "a measurement needs one stated accelerator and batch size")
-    situation, _, _ = situation_of(catalogue, setup, sampler=Sampler(central_only=True))
-    shape = shape_of(situation)
+    situation, _ = situation_of(catalogue, setup, sampler=Sampler(central_only=True))
     case = Case(situation.hosting.candidates[0], situation.precision)
-    devices, batch = operating_point(situation, case, shape)
-    replica, traffic = replica_of(situation, case, devices), situation.traffic(batch)
+    serving = serving_of(situation, shape_of(situation), case.gpu)
+    shape = serving.shape
+    devices, batch = operating_point(situation, case, serving)
+    replica, traffic = replica_of(situation, case, serving, devices), traffic_of(situation, serving, batch)
     local = situation.engine.kind == "local"
     n_in, n_out, media = work
     features = counted(TEXT, (n_in, n_out), float(shape.window_tokens), media=media)

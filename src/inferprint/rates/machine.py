@@ -20,7 +20,8 @@ from inferprint.catalogue import (
 from inferprint.errors import DoesNotFit, InvalidInput
 from inferprint.modalities.text import TEXT
 from inferprint.physics.power import device_energy, device_seconds
-from inferprint.physics.terms import TERM_EQUATIONS, ModelShape
+from inferprint.physics.serving import Serving
+from inferprint.physics.terms import TERM_EQUATIONS, ModelShape, Replica, Traffic
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import EQUATIONS, Tier
 from inferprint.rates.card import MachineCard, MachineDraws, TermDetail
@@ -31,17 +32,16 @@ from inferprint.rates.forms import (
     energy_rates,
     local_energy_rates,
     measured_rates,
-    replica_of,
     tags_of,
     two_term_rates,
     waiting_power,
     with_decode_rate,
     with_measured_time,
+    within_limit,
 )
 from inferprint.rates.hosting import Candidate, find_hosting, usable_candidates
 from inferprint.rates.model import model_shape, model_sizes
 from inferprint.rates.operating_point import (
-    batch_is_known,
     batch_is_solved,
     device_time_measured,
     engine_of,
@@ -49,9 +49,10 @@ from inferprint.rates.operating_point import (
     record_operating_point,
 )
 from inferprint.rates.per_second import manufacture, per_second
+from inferprint.rates.serving import replica_of, serving_of, traffic_of
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, counted, rewritten
-from inferprint.techniques.apply import Use, parse, stated_precision
+from inferprint.techniques.apply import parse, stated_precision
 from inferprint.units import GIGA
 
 HARDWARE_FIELDS = (
@@ -86,25 +87,32 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
     UnknownName, Undisclosed, DoesNotFit, InvalidInput
         See `inferprint.errors`.
     """
-    situation, match, uses = situation_of(catalogue, setup)
-    trail, sampler, hosting = situation.trail, situation.sampler, situation.hosting
+    situation, match = situation_of(catalogue, setup)
     shape = shape_of(situation)
     candidates, cases = _cases(situation, shape)
     draws = _mixed(situation, shape, candidates, cases)
     record_operating_point(situation, draws)
+    found = card_of(situation, match, draws, float(shape.window_tokens))
+    fastest = _fastest(candidates, shape, draws)
+    return replace(found, mixed=len(candidates) > 1, fastest_s_per_token=fastest)
+
+
+def card_of(situation: Situation, match: ModelMatch, draws: MachineDraws, window: float) -> MachineCard:
+    """The card of a situation's rates, for one accelerator of which no bound on the time is needed."""
+    hosting = situation.hosting
     node = hosting.candidates[0].node if hosting.kind == "cloud" else None
     return MachineCard(
         model=match.model.id,
-        modality=rewritten(TEXT, uses),
+        modality=rewritten(TEXT, situation.uses),
         draws=draws,
-        window=float(shape.window_tokens),
+        window=window,
         context_length=match.model.context_length,
-        sources=sampler.sources,
-        trail=trail,
+        sources=situation.sampler.sources,
+        trail=situation.trail,
         tier=_tier(situation),
-        fastest_s_per_token=_fastest(candidates, shape, draws),
-        coefficients=catalogue.forms["energy.served"].status,
-        mixed=len(candidates) > 1,
+        fastest_s_per_token=0.0,
+        coefficients=situation.catalogue.forms["energy.served"].status,
+        mixed=False,
         hosting=hosting.kind,
         cloud=node.cloud if node is not None else None,
         service=hosting.service.id if hosting.service is not None else None,
@@ -115,8 +123,8 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
 
 def situation_of(
     catalogue: Catalogue, setup: MachineSetup, *, sampler: Sampler | None = None
-) -> tuple[Situation, ModelMatch, tuple[Use, ...]]:
-    """Model, sizes, host, format and engine of a setup, with the reason for each; and the techniques in use.
+) -> tuple[Situation, ModelMatch]:
+    """Model, sizes, host, format, engine and techniques of a setup, with the reason for each.
 
     Raises
     ------
@@ -147,9 +155,8 @@ def situation_of(
     engine = engine_of(setup, hosting, trail)
     sampler = sampler or Sampler()
     return (
-        Situation(catalogue, setup, match.model, sizes, hosting, precision, stated, engine, trail, sampler),
+        Situation(catalogue, setup, match.model, sizes, hosting, precision, stated, engine, uses, trail, sampler),
         match,
-        uses,
     )
 
 
@@ -299,36 +306,34 @@ def weighted_median(values: Array, weights: Array) -> int:
 
 def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
     """Rates of one case, with draws."""
-    devices, batch = operating_point(situation, case, shape)
+    serving = serving_of(situation, shape, case.gpu)
+    return rates_at(situation, case, serving, operating_point(situation, case, serving))
+
+
+def rates_at(situation: Situation, case: Case, serving: Serving, point: tuple[Any, Any]) -> MachineDraws:
+    """Rates of one case at an operating point: devices of the replica, and requests that share its steps."""
+    (devices, batch), shape = point, serving.shape
     gpu, method = case.gpu, situation.setup.method
-    replica = replica_of(situation, case, devices)
+    replica, traffic = replica_of(situation, case, serving, devices), traffic_of(situation, serving, batch)
+    # The stages of a pipeline work on other requests meanwhile.
+    together, sharing = devices / serving.layout.pipeline, batch / serving.layout.pipeline
+    power = gpu.max_power_w or 0.0
     two_duration, details = two_term_rates(situation, shape, replica)
-    two_seconds = two_duration / full(batch)[:, None]
-    two_energy = device_energy(two_seconds, full(devices)[:, None], gpu.max_power_w, 1.0)
+    two_seconds = two_duration / full(sharing)[:, None]
+    two_energy = device_energy(two_seconds, full(together)[:, None], power, 1.0)
     energy, seconds, duration = two_energy, two_seconds, two_duration
     if device_time_measured(situation):
         share = _power_share(situation) if method == "default" else 1.0
-        energy, seconds, duration = measured_rates(devices * (gpu.max_power_w or 0.0), share, batch)
+        energy, seconds, duration = measured_rates(together * power, share, sharing)
     elif method == "default":
-        traffic = situation.traffic(batch)
-        duration, duration_details = duration_rates(situation, case, shape, replica, traffic)
-        seconds = device_time_rates(situation, case, shape, replica, traffic)
-        energy_details: tuple[TermDetail, ...] = ()
-        if situation.engine.kind == "local":
-            energy = local_energy_rates(situation, case, seconds, full(devices))
-        else:
-            energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
-            if situation.engine.split == "layers":
-                energy = energy + seconds * full(waiting_power(situation, case, devices))[:, None]
-            # A board draws at most its limit: what takes this energy takes at least this long.
-            seconds = np.maximum(seconds, device_seconds(energy, full(devices)[:, None], gpu.max_power_w))
-        details = (*energy_details, *duration_details, *details)
+        energy, seconds, duration, form_details = _by_forms(situation, case, shape, replica, traffic, together)
+        details = (*form_details, *details)
     per_token = situation.setup.measured_seconds_per_token
-    if per_token is not None and batch_is_known(situation):
+    if per_token is not None and situation.batch_is_known:
         share = _power_share(situation) if method == "default" else 1.0
-        watts = devices * (gpu.max_power_w or 0.0) * share / batch
-        energy = with_decode_rate(energy, per_token * full(watts))
-        seconds = with_decode_rate(seconds, per_token / full(batch))
+        energy = with_decode_rate(energy, per_token * full(together * power * share / sharing))
+        seconds = with_decode_rate(seconds, per_token / full(sharing))
+    duration = within_limit(situation, duration, float(shape.window_tokens))
     duration = with_measured_time(duration, situation.setup)
     return MachineDraws(
         energy=energy,
@@ -337,11 +342,28 @@ def _rates(situation: Situation, case: Case, shape: ModelShape) -> MachineDraws:
         two_term_energy=two_energy,
         two_term_seconds=two_seconds,
         two_term_duration=two_duration,
-        **per_second(situation, case, devices),
+        **per_second(situation, case, together),
         devices=full(devices),
         batch=full(batch),
         details=details,
     )
+
+
+def _by_forms(
+    situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic, devices: Any
+) -> tuple[Array, Array, Array, tuple[TermDetail, ...]]:
+    """Energy [J], device time [s] and duration [s] per unit of each feature by the default forms; term by term."""
+    duration, duration_details = duration_rates(situation, case, shape, replica, traffic)
+    seconds = device_time_rates(situation, case, shape, replica, traffic)
+    if situation.engine.kind == "local":
+        energy = local_energy_rates(situation, case, seconds, full(devices))
+        return energy, seconds, duration, duration_details
+    energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
+    if situation.engine.split == "layers":
+        energy = energy + seconds * full(waiting_power(situation, case, devices))[:, None]
+    # A board draws at most its limit: what takes this energy takes at least this long.
+    seconds = np.maximum(seconds, device_seconds(energy, full(devices)[:, None], case.gpu.max_power_w))
+    return energy, seconds, duration, (*energy_details, *duration_details)
 
 
 def _power_share(situation: Situation) -> Any:

@@ -251,6 +251,7 @@ def model_shape(
         window_tokens=_window(catalogue, model, trail),
         quantised_moe_layers=moe_layers if precision.arithmetic == "fp8" else 0.0,
         kv_heads=_kv_heads(model),
+        experts_per_token=float(model.experts_per_token or 0.0),
     )
 
 

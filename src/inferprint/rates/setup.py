@@ -15,14 +15,14 @@ class MachineSetup:
     ----------
     engine
         The serving software, one of `rates.engines.ENGINES`; None where nobody said.
-    sequence_ranks
-        Groups of a replica's devices that keep sequences of their own (data-parallel attention).
     bytes_per_param
         Size of the weight file over the parameters, where it differs from the format's usual one.
     traffic
         Prompt and answer length of the other requests [tokens], and the share of them with pictures in the prompt.
     measured_seconds_per_token
         A measured time per output token [s]; the batch is solved from it.
+    max_seconds_per_token, max_seconds_to_first_token
+        Limits [s] under which the operator takes the most requests into a step; the batch is solved from them.
     measured_seconds, measured_work
         A measured duration [s] and the input, cached and output tokens of that request; likewise. Where the batch is
         known, the duration is device time itself and the tokens are left out.
@@ -40,7 +40,6 @@ class MachineSetup:
     precision: str | None = None
     bytes_per_param: float | None = None
     engine: str | None = None
-    sequence_ranks: int = 1
     traffic: tuple[float, float, float] | None = None
     techniques: tuple[str, ...] = ()
     active_share: float | None = None
@@ -48,6 +47,8 @@ class MachineSetup:
     active_params_b: float | None = None
     conservative: bool = False
     measured_seconds_per_token: float | None = None
+    max_seconds_per_token: float | None = None
+    max_seconds_to_first_token: float | None = None
     measured_seconds: float | None = None
     measured_work: tuple[float, float, float] | None = None
     device_time_measured: bool = False

@@ -11,6 +11,7 @@ import numpy as np
 from inferprint.catalogue import Catalogue, Form, Gpu, Model, Node, Precision, Prior
 from inferprint.modalities.base import Modality
 from inferprint.modalities.text import TEXT
+from inferprint.physics.serving import Serving
 from inferprint.physics.terms import ModelShape, Traffic
 from inferprint.physics.work import Minimum
 from inferprint.provenance.source import Provenance
@@ -64,6 +65,7 @@ class Situation:
     precision: Precision
     precision_stated: bool
     engine: Engine
+    uses: tuple[Use, ...]
     trail: Trail
     sampler: Sampler
     noted: set[str] = field(default_factory=set)
@@ -124,6 +126,32 @@ class Situation:
     def host_name(self) -> str:
         """What the errors of this host are called by: its service, or its kind."""
         return self.hosting.service.id if self.hosting.service is not None else self.hosting.kind
+
+    @property
+    def serving_class(self) -> str:
+        """The class of the host, as priors are named: closed services by the size of the model."""
+        if self.hosting.service is None:
+            return {"service": "unknown", "cloud": "self-hosted", "own": "self-hosted", "desk": "local"}[
+                self.hosting.kind
+            ]
+        kind: str = self.hosting.service.serving_class
+        if kind.startswith("open") and self.model.total_params_b is None:
+            kind = "closed"
+        if kind == "closed":
+            small = self.sizes.total < self.prior("small-model-params").value.value
+            kind = "closed-small" if small else "closed-large"
+        return kind
+
+    @property
+    def batch_prior(self) -> Prior:
+        """The batch to assume, by the class of the host."""
+        return self.prior(f"batch.{self.serving_class}")
+
+    @property
+    def batch_is_known(self) -> bool:
+        """True where the batch is given, or the host serves one request at a time."""
+        prior = self.batch_prior.value
+        return self.setup.batch_size is not None or prior.low == prior.high
 
     @property
     def usual_lengths(self) -> tuple[float, float]:
@@ -187,3 +215,8 @@ def counted(
 def central_shape(shape: ModelShape) -> ModelShape:
     """The central case of a shape whose facts may be drawn."""
     return ModelShape(**{f.name: central(getattr(shape, f.name)) for f in fields(shape)})
+
+
+def central_serving(serving: Serving) -> Serving:
+    """The central case of how a model is served."""
+    return replace(serving, shape=central_shape(serving.shape))

@@ -1,4 +1,4 @@
-"""From the text of a request ("prefix-caching:hit_rate=0.5") to the techniques that it asks for."""
+"""From the text of a request ("prefix-caching:hit_rate=0.5") to the techniques that it asks for, in their order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from inferprint.discovery import members
 from inferprint.errors import InvalidInput, UnknownName
-from inferprint.techniques.base import Parameter, Technique, Values
+from inferprint.physics.serving import Serving
+from inferprint.techniques.base import STAGES, Parameter, Technique, Values
 
 PACKAGE = "inferprint.techniques"
 
@@ -21,7 +22,7 @@ def available() -> dict[str, Technique]:
 
 
 def parse(texts: Iterable[str]) -> tuple[Use, ...]:
-    """Techniques with their parameters.
+    """Techniques with their parameters, in the order in which they are applied.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def parse(texts: Iterable[str]) -> tuple[Use, ...]:
         if name in uses:
             raise InvalidInput("techniques", f"'{name}' is given twice", hint="Give all its parameters at once.")
         uses[name] = (known[name], _values(known[name], rest))
-    return tuple(uses.values())
+    return tuple(sorted(uses.values(), key=lambda use: (STAGES.index(use[0].stage), use[0].name)))
 
 
 def _values(technique: Technique, text: str) -> Values:
@@ -62,17 +63,33 @@ def _values(technique: Technique, text: str) -> Values:
 
 
 def _value(technique: Technique, parameter: Parameter, text: str) -> float | str:
+    hint = f"{parameter.allowed}: {parameter.meaning}."
+    message = f"{technique.name}: {parameter.name} = '{text}' is out of range"
     if isinstance(parameter.default, str):
+        if parameter.choices and text not in parameter.choices:
+            raise InvalidInput("techniques", message, hint=hint)
         return text
-    allowed = f"{parameter.low:g} to {parameter.high:g}"
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not parameter.low <= value <= parameter.high:
-        message = f"{technique.name}: {parameter.name} = '{text}' is out of range"
-        raise InvalidInput("techniques", message, hint=f"{allowed}: {parameter.meaning}.")
+    if not parameter.low <= value <= parameter.high or (parameter.whole and value != int(value)):
+        raise InvalidInput("techniques", message, hint=hint)
     return value
+
+
+def rewritten_serving(serving: Serving, uses: Iterable[Use]) -> Serving:
+    """How a model is served with techniques in use.
+
+    Raises
+    ------
+    InvalidInput
+        Techniques that cannot go together, or not with this model.
+    """
+    for technique, values in uses:
+        if technique.rewrite is not None:
+            serving = technique.rewrite(serving, values)
+    return serving
 
 
 def stated_precision(uses: Iterable[Use]) -> str | None:

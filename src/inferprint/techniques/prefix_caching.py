@@ -22,6 +22,7 @@ PREFIX_CACHING = Technique(
     meaning="a share of each prompt is read from the cache",
     equation="n_cached = min(h n_in, n_in - 1)",
     reference="RadixAttention, arXiv:2312.07104",
+    stage="prompt",
     parameters=(Parameter("hit_rate", "share of the prompt's fresh tokens found in the cache", 0.0),),
     rewrite_work=_rewrite,
 )

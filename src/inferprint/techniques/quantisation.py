@@ -14,6 +14,7 @@ QUANTISATION = Technique(
     meaning="the weights are held in a smaller number format",
     equation="b = bytes per parameter of the format",
     reference="GPTQ, arXiv:2210.17323",
+    stage="formats",
     parameters=(Parameter("format", "a format of 'inferprint catalog precisions'", ""),),
     precision=_precision,
 )

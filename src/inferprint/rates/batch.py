@@ -1,0 +1,187 @@
+"""The requests that share a step: given, solved from a time that was measured or must be kept, or assumed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from inferprint.catalogue import Form
+from inferprint.modalities.text import TEXT
+from inferprint.physics.serving import Serving
+from inferprint.quantities import Z95
+from inferprint.rates.draws import SIZE, Array, central
+from inferprint.rates.forms import duration_rates, residual_kinds
+from inferprint.rates.serving import replica_of, traffic_of
+from inferprint.rates.situation import Case, Situation, central_serving, counted, decode_per_token
+
+PRIOR_WIDENING = 2.0
+"""How much wider than it is a host's prior is taken beside a measurement, which knows better."""
+
+MAX_BATCH = 65536
+"""Requests per step above this are taken for a mistake."""
+
+Kind = Literal["measured", "limit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Times that the batch is solved from.
+
+    Attributes
+    ----------
+    kind
+        "measured": the time is what it was. "limit": it is at most that, and the batch as large as it can be.
+    features, steps, seconds
+        For each time: features of the work that takes it, decode steps that it waits for beside, and the time [s].
+    names
+        Request field of each.
+    """
+
+    kind: Kind
+    features: tuple[Array, ...]
+    steps: tuple[float, ...]
+    seconds: tuple[float, ...]
+    names: tuple[str, ...]
+
+
+def target_of(situation: Situation, serving: Serving) -> Target | None:
+    """The times from which the batch can be solved; None where it is known, or nothing is."""
+    setup, window = situation.setup, float(serving.shape.window_tokens)
+    if situation.batch_is_known:
+        return None
+    if setup.measured_seconds_per_token is not None:
+        per_token = decode_per_token(TEXT, situation.usual_lengths, window)
+        return Target(
+            "measured", (per_token,), (0.0,), (setup.measured_seconds_per_token,), ("time_per_output_token_ms",)
+        )
+    if setup.measured_seconds is not None and setup.measured_work is not None:
+        n_in, cached, n_out = setup.measured_work
+        work = counted(TEXT, (n_in, n_out), window, cached=cached)
+        return Target("measured", (work,), (0.0,), (setup.measured_seconds,), ("request_duration_ms",))
+    return _limits(situation, serving)
+
+
+def _limits(situation: Situation, serving: Serving) -> Target | None:
+    """The stated limits: time per output token of a usual request, and time to its first token.
+
+    A prompt waits for the step that runs when it comes, and its own passes run beside steps of the others.
+    """
+    setup, lengths, window = situation.setup, situation.usual_lengths, float(serving.shape.window_tokens)
+    per_token, prompt = decode_per_token(TEXT, lengths, window), counted(TEXT, (lengths[0], 0.0), window)
+    waits = first_token_steps(situation, serving)
+    limits = (
+        (per_token, 0.0, setup.max_seconds_per_token, "max_time_per_output_token_ms"),
+        (prompt, waits, setup.max_seconds_to_first_token, "max_ttft_ms"),
+    )
+    stated = [limit for limit in limits if limit[2] is not None]
+    if not stated:
+        return None
+    features, steps, seconds, names = zip(*stated, strict=True)
+    return Target("limit", features, steps, seconds, names)
+
+
+def first_token_steps(situation: Situation, serving: Serving) -> float:
+    """Decode steps that the first token of a usual request waits for: none where other devices compute the prompts."""
+    passes = max(float(np.ceil(situation.usual_lengths[0] / serving.prompts.chunk_tokens)), 1.0)
+    return 0.0 if serving.layout.prompt_devices else passes
+
+
+def times_over_target(
+    situation: Situation, case: Case, serving: Serving, devices: Any, target: Target, batches: Array
+) -> Array:
+    """Times of steps of `batches` over those of the target: shape (times, SIZE).
+
+    Central where the situation and the serving are; `batches` stand in the place of draws.
+    """
+    replica = replica_of(situation, case, serving, devices)
+    rates = duration_rates(situation, case, serving.shape, replica, traffic_of(situation, serving, batches))[0]
+    per_token = rates @ decode_per_token(TEXT, situation.usual_lengths, float(serving.shape.window_tokens))
+    seen = [
+        (rates @ features + steps * per_token) / seconds
+        for features, steps, seconds in zip(target.features, target.steps, target.seconds, strict=True)
+    ]
+    return np.stack(seen)
+
+
+def solved_batch(
+    situation: Situation, case: Case, serving: Serving, room: tuple[Any, Any], target: Target
+) -> tuple[Array, Array]:
+    """The batch behind a target, with draws; and how far the times of one request, and of the most, are from it.
+
+    Central by the form itself; drawn from all batches that explain the time. Latency is nearly flat at small batches,
+    so a time says little there: the draws weigh every batch from 1 to what fits by how well the form with its residual
+    gives the time, and, for a measured one, weakly by the host's prior. Under a limit that the most requests keep, the
+    batch is the most. Where no batch gives a measured time, the central one is the median of the draws.
+
+    Parameters
+    ----------
+    room
+        Devices of the replica; requests that fit.
+
+    Returns
+    -------
+    batch
+        Shape (SIZE,).
+    ends
+        Central time over that of the target, of one request alone and of the most that fit: shape (2, times).
+    """
+    devices, most = room
+    batches = np.exp(np.linspace(0.0, np.log(np.maximum(central(most), 1.0 + 1e-9)), SIZE))
+    middle = central_serving(serving)
+    ratios = times_over_target(situation.central(), case, middle, central(devices), target, batches)
+    # The tightest of several limits decides.
+    expected = np.log(ratios.max(axis=0))
+    spread = served_spread(situation, batches)
+    distance = _prior_distance(situation, batches) if target.kind == "measured" else np.zeros(SIZE)
+    weights = np.exp(-((expected / spread) ** 2 + distance**2) / 2) + np.finfo(float).tiny
+    if target.kind == "limit":
+        weights = _with_memory_bound(weights, expected[-1] / spread[-1])
+    drawn = situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
+    ends = ratios[:, [0, -1]].T
+    solvable = expected[0] <= 0 <= expected[-1]
+    if solvable:
+        drawn[0] = np.interp(0.0, expected, batches)
+    elif target.kind == "limit":
+        drawn[0] = batches[-1] if expected[-1] < 0 else 1.0
+    else:
+        drawn[0] = np.median(drawn[1:])
+    return drawn, ends
+
+
+def _with_memory_bound(weights: Array, sigmas: float) -> Array:
+    """Weights in which the most that fit have the chance that even they keep the limit.
+
+    Parameters
+    ----------
+    sigmas
+        How far the most that fit are beyond the limit, in standard deviations of the form.
+    """
+    kept = (1 - math.erf(sigmas / math.sqrt(2))) / 2
+    bounded: Array = weights / weights.sum() * (1 - kept)
+    bounded[-1] += kept
+    return bounded
+
+
+def served_spread(situation: Situation, batches: Array) -> Array:
+    """Log standard deviation of the duration form's error on models that it has not seen, by batch."""
+    form = situation.catalogue.forms["duration.served"]
+    kinds = residual_kinds(situation.sizes.active < situation.sizes.total, batches)
+    spread: Array = np.select(list(kinds.values()), [spread_of(form, kind) for kind in kinds])
+    return spread
+
+
+def spread_of(form: Form, kind: str = "all") -> float:
+    """Log standard deviation of a form's error on models that it has not seen."""
+    bounds = form.residual.get(kind, form.residual["all"])
+    return (bounds.high - bounds.low) / (2 * Z95)
+
+
+def _prior_distance(situation: Situation, batches: Array) -> Array:
+    """How far batches lie from the host's prior, taken wider than it is."""
+    value, low, high = situation.batch_prior.value
+    logs = np.log(batches / value)
+    widths: Array = np.where(logs < 0, float(np.log(value / low)), float(np.log(high / value)))
+    return logs * Z95 / (PRIOR_WIDENING * widths)
