@@ -79,19 +79,24 @@ class Learned:
     @property
     def terms(self) -> dict[str, Range]:
         """Coefficients by term with the bounds of their 95 % interval."""
-        count = len(self.fitted.spec.terms)
-        logs, widths = self.fitted.values[:count], Z95 * self.fitted.deviations[:count]
-        names = self.fitted.spec.names[:count]
-        return {
-            name: Range(*np.exp([value, value - width, value + width]).tolist())
-            for name, value, width in zip(names, logs, widths, strict=True)
-        }
+        return learned_values(self.fitted)[0]
 
     @property
     def effects(self) -> dict[str, float]:
         """Effects in logs."""
-        count = len(self.fitted.spec.terms)
-        return dict(zip(self.fitted.spec.names[count:], self.fitted.values[count:].tolist(), strict=True))
+        return learned_values(self.fitted)[1]
+
+
+def learned_values(fitted: Fitted) -> tuple[dict[str, Range], dict[str, float]]:
+    """Coefficients by term with the bounds of their 95 % interval, and effects in logs."""
+    count = len(fitted.spec.terms)
+    logs, widths = fitted.values[:count], Z95 * fitted.deviations[:count]
+    names = fitted.spec.names
+    terms = {
+        name: Range(*np.exp([value, value - width, value + width]).tolist())
+        for name, value, width in zip(names[:count], logs, widths, strict=True)
+    }
+    return terms, dict(zip(names[count:], fitted.values[count:].tolist(), strict=True))
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

@@ -109,6 +109,7 @@ def fit_command(
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--refused", "refused_to", metavar="FILE", type=click.Path(path_type=Path), help="Write refused rows.")
 @click.option("--parameters", is_flag=True, help="Score sizes from prices: left-out groups, or FILE of known sizes.")
+@click.option("--operating-points", is_flag=True, help="Score the batch found under measured times, models left out.")
 @CATALOG
 @JSON
 def validate_command(
@@ -116,6 +117,7 @@ def validate_command(
     more: tuple[Path, ...],
     refused_to: Path | None,
     parameters: bool,
+    operating_points: bool,
     catalog: Path | None,
     as_json: bool,
 ) -> None:
@@ -129,6 +131,9 @@ def validate_command(
 
     if parameters:
         _validate_parameters(files, more, catalogue_of(catalog), as_json)
+        return
+    if operating_points:
+        _validate_operating_points([*files, *more], catalogue_of(catalog), as_json)
         return
     if more and not files:
         raise FileProblem(f"{more[0]} without --observations", hint="inferprint validate --observations FILE ...")
@@ -181,6 +186,19 @@ def _validate_parameters(files: Sequence[Path], more: Sequence[Path], catalogue:
         print("\n".join(f"  row {row}: {reason}" for row, reason in refused.items()))
 
 
+def _validate_operating_points(files: Sequence[Path], catalogue: Catalogue, as_json: bool) -> None:
+    """Score throughput and energy at the batch that is found under each measured time per output token."""
+    _needs("fit", "scipy", "statsmodels")
+    from inferprint.calibration.observations import read_files, read_own
+    from inferprint.calibration.operating import validate_operating_points
+    from inferprint.cli.progress import progress
+
+    observations = read_files(files, catalogue, fit_unknown=True) if files else read_own(catalogue)
+    with progress() as report:
+        rows = [score.to_dict() for score in validate_operating_points(observations, catalogue, report)]
+    _print(rows) if as_json else print(_table(rows))
+
+
 def _mention_peer() -> None:
     from inferprint.calibration import peer
 
@@ -203,6 +221,7 @@ HEADS = {
     "refused": "refused",
     "models": "models",
     "median_factor": "median factor",
+    "p90_factor": "P90 factor",
     "within2x_pct": "within 2x %",
     "coverage95_three_hosts_pct": "the same, 3+ hosts",
     "upper_coverage_pct": "below upper %",
@@ -221,7 +240,7 @@ def _cell(name: str, value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.3f}" if name in ("r2_log", "median_factor") else f"{value:.1f}"
+        return f"{value:.3f}" if name in ("r2_log", "median_factor", "p90_factor") else f"{value:.1f}"
     return str(value)
 
 

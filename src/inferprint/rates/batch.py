@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inferprint.catalogue import Form
 from inferprint.modalities.text import TEXT
 from inferprint.physics.serving import Serving
 from inferprint.quantities import Z95
@@ -107,14 +106,14 @@ def times_over_target(
 
 
 def solved_batch(
-    situation: Situation, case: Case, serving: Serving, room: tuple[Any, Any], target: Target
+    situation: Situation, case: Case, serving: Serving, room: tuple[Any, float], target: Target
 ) -> tuple[Array, Array]:
     """The batch behind a target, with draws; and how far the times of one request, and of the most, are from it.
 
     Central by the form itself; drawn from all batches that explain the time. Latency is nearly flat at small batches,
-    so a time says little there: the draws weigh every batch from 1 to what fits by how well the form with its residual
-    gives the time, and, for a measured one, weakly by the host's prior. Under a limit that the most requests keep, the
-    batch is the most. Where no batch gives a measured time, the central one is the median of the draws.
+    so a time says little there: the draws weigh every batch from 1 up by how well the form with its residual gives the
+    time, and, for a measured one, weakly by the host's prior. What fits caps them; under a limit that the most requests
+    keep, the batch is the most. Where no batch gives a measured time, the central one is the median of the draws.
 
     Parameters
     ----------
@@ -129,54 +128,62 @@ def solved_batch(
         Central time over that of the target, of one request alone and of the most that fit: shape (2, times).
     """
     devices, most = room
-    batches = np.exp(np.linspace(0.0, np.log(np.maximum(central(most), 1.0 + 1e-9)), SIZE))
+    capacity = situation.drawn("requests that fit", "memory.capacity")
+    batches = np.exp(np.linspace(0.0, np.log(max(most * float(np.max(capacity)), 1.0 + 1e-9)), SIZE))
     middle = central_serving(serving)
     ratios = times_over_target(situation.central(), case, middle, central(devices), target, batches)
     # The tightest of several limits decides.
     expected = np.log(ratios.max(axis=0))
-    spread = served_spread(situation, batches)
-    distance = _prior_distance(situation, batches) if target.kind == "measured" else np.zeros(SIZE)
-    weights = np.exp(-((expected / spread) ** 2 + distance**2) / 2) + np.finfo(float).tiny
-    if target.kind == "limit":
-        weights = _with_memory_bound(weights, expected[-1] / spread[-1])
-    drawn = situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
-    ends = ratios[:, [0, -1]].T
+    drawn = _explaining(situation, batches, expected, target.kind)
+    fits = np.maximum(most * capacity, 1.0)
     solvable = expected[0] <= 0 <= expected[-1]
     if solvable:
         drawn[0] = np.interp(0.0, expected, batches)
     elif target.kind == "limit":
         drawn[0] = batches[-1] if expected[-1] < 0 else 1.0
     else:
-        drawn[0] = np.median(drawn[1:])
-    return drawn, ends
+        drawn[0] = np.median(np.minimum(drawn, fits)[1:])
+    at_most = [float(np.interp(np.log(most), np.log(batches), ratio)) for ratio in ratios]
+    return np.minimum(drawn, fits), np.array([ratios[:, 0], at_most])
 
 
-def _with_memory_bound(weights: Array, sigmas: float) -> Array:
-    """Weights in which the most that fit have the chance that even they keep the limit.
+def _explaining(situation: Situation, batches: Array, expected: Array, kind: Kind) -> Array:
+    """Draws of the batch by how well each gives a time; element 0 is left to the caller.
 
     Parameters
     ----------
-    sigmas
-        How far the most that fit are beyond the limit, in standard deviations of the form.
+    expected
+        Log of the form's time over that of the target, by batch.
     """
-    kept = (1 - math.erf(sigmas / math.sqrt(2))) / 2
-    bounded: Array = weights / weights.sum() * (1 - kept)
-    bounded[-1] += kept
-    return bounded
+    below, above = served_spread(situation, batches)
+    # The form's residual is ln(measured / form): a form above the time is a residual below zero.
+    spread = np.where(expected > 0, below, above)
+    distance = _prior_distance(situation, batches) if kind == "measured" else np.zeros(SIZE)
+    weights = np.exp(-((expected / spread) ** 2 + distance**2) / 2) + np.finfo(float).tiny
+    if kind == "limit":
+        # The chance that even the most that can be keep the limit.
+        kept = (1 - math.erf(expected[-1] / spread[-1] / math.sqrt(2))) / 2
+        weights = weights / weights.sum() * (1 - kept)
+        weights[-1] += kept
+    return situation.sampler.weighted(f"batch size:{situation.host_name}", batches, weights)
 
 
 def served_spread(situation: Situation, batches: Array) -> Array:
-    """Log standard deviation of the duration form's error on models that it has not seen, by batch."""
-    form = situation.catalogue.forms["duration.served"]
+    """Log standard deviations of the duration form's error on models that it has not seen: below and above it.
+
+    Returns
+    -------
+    spread
+        Shape (2, batches).
+    """
+    residual = situation.catalogue.forms["duration.served"].residual
     kinds = residual_kinds(situation.sizes.active < situation.sizes.total, batches)
-    spread: Array = np.select(list(kinds.values()), [spread_of(form, kind) for kind in kinds])
+    bounds = [residual.get(kind, residual["all"]) for kind in kinds]
+    spread: Array = np.select(
+        [np.broadcast_to(holds, (2, len(batches))) for holds in kinds.values()],
+        [np.array([[-bound.low], [bound.high]]) / Z95 for bound in bounds],
+    )
     return spread
-
-
-def spread_of(form: Form, kind: str = "all") -> float:
-    """Log standard deviation of a form's error on models that it has not seen."""
-    bounds = form.residual.get(kind, form.residual["all"])
-    return (bounds.high - bounds.low) / (2 * Z95)
 
 
 def _prior_distance(situation: Situation, batches: Array) -> Array:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from inferprint.catalogue import Catalogue
+from inferprint.catalogue import Catalogue, ModelMatch
 from inferprint.errors import InvalidInput
 from inferprint.modalities.text import TEXT
-from inferprint.physics.serving import memory_needed
+from inferprint.physics.serving import Serving, batch_that_fits, memory_needed, smallest_replica
 from inferprint.rates.batch import first_token_steps
 from inferprint.rates.card import MachineCard
 from inferprint.rates.draws import SIZE, Array, Sampler, central
+from inferprint.rates.hosting import does_not_fit
 from inferprint.rates.machine import card_of, rates_at, shape_of, situation_of
 from inferprint.rates.operating_point import replica_and_room
 from inferprint.rates.serving import serving_of
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import Case, counted, decode_per_token
+from inferprint.rates.situation import Case, Situation, counted
+
+Lengths = tuple[float, float]
+"""Prompt and answer of a request [tokens]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +34,18 @@ class ByBatch:
     card
         Rates, shape (SIZE, ...); they carry no draws, so `card.table` and intervals mean nothing here.
     batches, fits
-        Requests per step, shape (SIZE,); those that fit. Batches above what fits repeat the largest that does.
+        Requests per step, shape (SIZE,); those that fit, 0 where not even one does. Batches above what fits repeat the
+        largest that does.
     devices
         Devices of the replica.
     memory_bytes
         Memory in use on the whole replica [bytes], shape (SIZE,), and what the engine may use of it.
     usable_bytes
         See `memory_bytes`.
+    first_token_steps
+        Decode steps that a first token waits for beside its own prompt.
     time_per_output_token_s, time_to_first_token_s
-        Of a request of the usual lengths [s], shape (SIZE,).
+        Of a request of the stated lengths, without techniques that shorten its prompt [s], shape (SIZE,).
     """
 
     card: MachineCard
@@ -47,6 +54,7 @@ class ByBatch:
     devices: float
     memory_bytes: Array
     usable_bytes: float
+    first_token_steps: float
     time_per_output_token_s: Array
     time_to_first_token_s: Array
 
@@ -60,7 +68,26 @@ class ByBatch:
         return np.array(self.card.modality.count(work, self.card.window, min), dtype=float)
 
 
-def rates_by_batch(catalogue: Catalogue, setup: MachineSetup, batches: Array | None = None) -> ByBatch:
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A stated accelerator with a model on it, before the batch is known."""
+
+    situation: Situation
+    match: ModelMatch
+    case: Case
+    serving: Serving
+    lengths: Lengths
+    own: Situation
+
+    @property
+    def context(self) -> float:
+        """Tokens that a request in flight keeps: as the usual ones, or as those asked about where they are longer."""
+        return max(self.situation.usual_context, self.own.usual_context)
+
+
+def rates_by_batch(
+    catalogue: Catalogue, setup: MachineSetup, batches: Array | None = None, *, lengths: Lengths | None = None
+) -> ByBatch:
     """Rates of a stated accelerator at many batch sizes.
 
     Parameters
@@ -69,36 +96,89 @@ def rates_by_batch(catalogue: Catalogue, setup: MachineSetup, batches: Array | N
         Names an accelerator, or a node; no batch, no measured time and no limit.
     batches
         Requests per step in rising order, at most SIZE of them; from 1 to what fits by default.
+    lengths
+        Of the requests that the replica serves; the usual ones by default. They decide what fits and the times.
 
     Raises
     ------
     InferprintError
         As `resolve_machine`.
     """
+    if batches is not None and len(batches) and batches[0] > 1:
+        # Who serves several requests at a time has a server's engine, on a desk too.
+        setup = replace(setup, batch_size=float(batches[0]))
+    point = _point(catalogue, setup, lengths)
+    situation, serving, memory = point.situation, point.serving, point.serving.memory
+    devices, _ = replica_and_room(situation, point.case, serving, 1.0)
+    fits = float(np.floor(central(batch_that_fits(serving, point.context, devices))))
+    sizes = np.minimum(_filled(batches if batches is not None else _spaced(fits)), max(fits, 1.0))
+    draws = rates_at(situation, point.case, serving, (devices, sizes))
+    window = float(serving.shape.window_tokens)
+    card = card_of(situation, point.match, draws, window)
+    steps = first_token_steps(point.own, serving)
+    features = counted(TEXT, point.lengths, window)
+    return ByBatch(
+        card=card,
+        batches=sizes,
+        fits=fits,
+        devices=central(devices),
+        memory_bytes=_spread(memory_needed(serving, sizes, point.context, devices)),
+        usable_bytes=float(memory.usable * memory.device_bytes * central(devices)),
+        first_token_steps=steps,
+        time_per_output_token_s=time_per_output_token(card, features, point.lengths[1]),
+        time_to_first_token_s=time_to_first_token(card, features, point.lengths[1], steps),
+    )
+
+
+def smallest_devices(catalogue: Catalogue, setup: MachineSetup, *, lengths: Lengths | None = None) -> int:
+    """Fewest devices of a stated accelerator, as the techniques lay them out, that hold the model and one request.
+
+    Raises
+    ------
+    DoesNotFit
+        No replica holds it.
+    """
+    point = _point(catalogue, setup, lengths)
+    devices, _ = replica_and_room(point.situation, point.case, point.serving, 1.0)
+    fewest = central(smallest_replica(point.serving, 1.0, point.context))
+    pool = float(point.situation.hosting.pool or np.inf)
+    if not np.isfinite(fewest) or fewest > pool:
+        memory, gpu = point.serving.memory, point.case.gpu
+        needed = central(memory_needed(point.serving, 1.0, point.context, central(devices)))
+        what, where = f"{point.situation.model.id} in {point.case.precision.id}", f"{central(devices):g} x {gpu.name}"
+        available = float(memory.usable * memory.device_bytes * central(devices))
+        raise does_not_fit(what, where, needed, available, fewest)
+    return int(max(central(devices), fewest))
+
+
+def time_per_output_token(card: MachineCard, features: Array, output_tokens: float) -> Array:
+    """Mean time per output token of a request [s], shape (SIZE,); NaN where it writes none."""
+    decode = np.array([feature.part == "decode" for feature in card.modality.features])
+    found: Array = card.quantity("duration") @ (features * decode) / (output_tokens or np.nan)
+    return found
+
+
+def time_to_first_token(card: MachineCard, features: Array, output_tokens: float, steps: float) -> Array:
+    """Time to the first token of a request [s], shape (SIZE,): its own prompt, and `steps` decode steps of others."""
+    prompt = np.array([feature.part == "prefill" for feature in card.modality.features])
+    found: Array = card.quantity("duration") @ (features * prompt)
+    return found + (steps * time_per_output_token(card, features, output_tokens) if steps else 0.0)
+
+
+def _point(catalogue: Catalogue, setup: MachineSetup, lengths: Lengths | None) -> _Point:
+    """Model and accelerator of a setup, without spread."""
     if setup.gpu_id is None and setup.node_id is None and setup.cloud_instance_id is None:
         raise InvalidInput("gpu_id", "batches are compared on a stated accelerator", hint="Add --gpu or --node.")
     situation, match = situation_of(catalogue, setup, sampler=Sampler(central_only=True))
     shape = shape_of(situation)
     case = Case(situation.hosting.candidates[0], situation.precision)
-    serving = serving_of(situation, shape, case.gpu)
-    devices, room = replica_and_room(situation, case, serving, 1.0)
-    fits = max(float(np.floor(central(room))), 1.0)
-    sizes = np.minimum(_filled(batches if batches is not None else np.geomspace(1.0, fits, SIZE)), fits)
-    draws = rates_at(situation, case, serving, (devices, sizes))
-    lengths, window = situation.usual_lengths, float(shape.window_tokens)
-    per_token = draws.duration @ decode_per_token(TEXT, lengths, window)
-    first = draws.duration @ counted(TEXT, (lengths[0], 0.0), window)
-    memory = serving.memory
-    return ByBatch(
-        card=card_of(situation, match, draws, window),
-        batches=sizes,
-        fits=fits,
-        devices=central(devices),
-        memory_bytes=_spread(memory_needed(serving, sizes, sum(lengths), devices)),
-        usable_bytes=float(memory.usable * memory.device_bytes * central(devices)),
-        time_per_output_token_s=per_token,
-        time_to_first_token_s=first + first_token_steps(situation, serving) * per_token,
-    )
+    lengths = lengths or situation.usual_lengths
+    own = replace(situation, setup=replace(situation.setup, traffic=(*lengths, 0.0)))
+    return _Point(situation, match, case, serving_of(situation, shape, case.gpu), lengths, own)
+
+
+def _spaced(fits: float) -> Array:
+    return np.geomspace(1.0, max(fits, 1.0), SIZE)
 
 
 def _filled(batches: Array) -> Array:

@@ -126,6 +126,8 @@ class MachineDraws:
         Host power and idle power charged per second of device time [W].
     embodied_g, embodied_ml
         Manufacture per second of device time [gCO2e/s], [mL/s].
+    active_share
+        Share of powered time with at least one request, which idle power and manufacture are spread over.
     devices, batch
         Devices of the replica; requests that share a step.
     details
@@ -142,6 +144,7 @@ class MachineDraws:
     idle_w: Array
     embodied_g: Array
     embodied_ml: Array
+    active_share: Array
     devices: Array
     batch: Array
     details: tuple[TermDetail, ...]

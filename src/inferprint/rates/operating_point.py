@@ -53,7 +53,7 @@ def operating_point(situation: Situation, case: Case, serving: Serving) -> tuple
         raise InvalidInput("batch_size", f"{given:g} requests", hint=f"1 to {MAX_BATCH}.")
     prior = situation.batch_prior
     batch = given or situation.sampler.spread(f"batch size:{situation.host_name}", prior.value, minimum=1.0)
-    context = sum(situation.usual_lengths)
+    context = situation.usual_context
     devices, fits = replica_and_room(situation, case, serving, batch)
     if given is not None:
         if central(fits) < given:
@@ -67,19 +67,19 @@ def operating_point(situation: Situation, case: Case, serving: Serving) -> tuple
 
 def replica_and_room(situation: Situation, case: Case, serving: Serving, batch: Any) -> tuple[Any, Any]:
     """Devices of the replica for a batch, and requests that fit on them; an error where not even the weights do."""
-    context = sum(situation.usual_lengths)
+    context = situation.usual_context
     devices = _replica_devices(situation, serving, batch, context)
     return devices, _room(situation, case, serving, context, devices)
 
 
 def _solved(situation: Situation, case: Case, serving: Serving, devices: Any, target: Target) -> tuple[Any, Array]:
     """Devices and batch behind a target: under a limit, the fewest devices on which one request keeps it."""
-    context, pool = sum(situation.usual_lengths), situation.hosting.pool
+    context, pool = situation.usual_context, situation.hosting.pool
     most = float(pool or physics.REPLICA_SIZES[-1])
     free = target.kind == "limit" and stated_replica(situation, serving) is None
     while True:
-        room = devices, np.maximum(_room(situation, case, serving, context, devices), 1.0)
-        batch, ends = solved_batch(situation, case, serving, room, target)
+        room = np.maximum(_room(situation, case, serving, context, devices), 1.0)
+        batch, ends = solved_batch(situation, case, serving, (devices, central(room)), target)
         if not free or ends[0].max() <= 1 or central(devices) * 2 > most:
             break
         devices = np.minimum(devices * 2, most)
@@ -146,7 +146,7 @@ def _no_room(situation: Situation, case: Case, serving: Serving, devices: float)
     needed = physics.memory_needed(serving, 0.0, 0.0, devices)
     available = memory.usable * memory.device_bytes * devices
     what = f"{situation.model.id} in {case.precision.id}"
-    fewest = central(physics.smallest_replica(serving, 1.0, sum(situation.usual_lengths)))
+    fewest = central(physics.smallest_replica(serving, 1.0, situation.usual_context))
     return does_not_fit(what, f"{devices:g} x {case.gpu.name}", central(needed), available, fewest)
 
 
@@ -170,7 +170,7 @@ def _warn_of_ends(situation: Situation, case: Case, devices: float, target: Targ
 
 def _refuse_or_warn(situation: Situation, name: str, limit: float, nearest: float, where: str) -> None:
     """A limit below what one request alone takes: an error where the error of the form cannot explain it."""
-    spread = float(served_spread(situation, np.ones(1))[0])
+    spread = float(served_spread(situation, np.ones(1)).max())
     text = f"{limit * MS_PER_S:.3g} ms is below the {nearest * MS_PER_S:.3g} ms of one request alone on {where}"
     if np.log(nearest / limit) > Z95 * spread:
         hint = f"Nearest: {nearest * MS_PER_S:.3g} ms. Use more or faster devices, fewer bits, or drafts."

@@ -32,7 +32,10 @@ class _Host:
 
 
 def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Array]:
-    """Host power, idle power and manufacture charged per second of device time [W], [W], [g/s], [mL/s], by name."""
+    """Host power, idle power and manufacture charged per second of device time [W], [W], [g/s], [mL/s], by name.
+
+    Beside them `active_share`, the share of powered time that the last three rest on [1].
+    """
     gpu, sampler = case.gpu, situation.sampler
     host = _host(situation, case, devices)
     active, life = _active_share(situation), _life_seconds(situation, case.node)
@@ -42,6 +45,7 @@ def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Arra
     return {
         "host_w": full(host_energy(1.0, host.share, host.active_w)),
         "idle_w": full(idle_w),
+        "active_share": full(active),
         "embodied_g": full(embodied_share(1.0, devices, device_kg, host.share, host.kg, active, life) * GRAMS_PER_KG),
         "embodied_ml": full(embodied_share(1.0, devices, device_l, host.share, host.litres, active, life) * ML_PER_L),
     }

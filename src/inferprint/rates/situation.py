@@ -158,6 +158,12 @@ class Situation:
         """Central prompt and answer length of the other requests [tokens]."""
         return self.setup.traffic[:2] if self.setup.traffic is not None else usual_lengths(self.catalogue)
 
+    @property
+    def usual_context(self) -> float:
+        """Tokens that a request in flight keeps on average: all of its prompt and, mid-way, half of its answer."""
+        n_in, n_out = self.usual_lengths
+        return n_in + n_out / 2
+
     def traffic(self, batch: Any) -> Traffic:
         """The other requests of a batch: as stated, else of the usual lengths."""
         if self.setup.traffic is not None:
@@ -214,7 +220,9 @@ def counted(
 
 def central_shape(shape: ModelShape) -> ModelShape:
     """The central case of a shape whose facts may be drawn."""
-    return ModelShape(**{f.name: central(getattr(shape, f.name)) for f in fields(shape)})
+    drawn = (f.name for f in fields(shape) if f.name != "routing")
+    values: dict[str, Any] = {name: central(getattr(shape, name)) for name in drawn}
+    return replace(shape, **values)
 
 
 def central_serving(serving: Serving) -> Serving:
