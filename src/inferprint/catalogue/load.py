@@ -113,6 +113,11 @@ class Catalogue:
             self._version = f"{self._date}+{content_hash(self._content)}"
         return self._version
 
+    def years_since(self, day: str) -> float:
+        """Years from a day, month or year ("2026-08-20", "2026-08", "2026") to the date of the data."""
+        now, then = (_decimal_year(text) for text in (self._date, day))
+        return now - then
+
     def names(self, folder: str) -> Mapping[str, str]:
         """Folded name to id of the records in `folder` (models, gpus ...); ids are among the names."""
         if folder not in self._indexes:
@@ -152,6 +157,12 @@ class Catalogue:
 
     def __repr__(self) -> str:
         return f"<Catalogue {self.version}: {len(self.models)} models, {len(self.gpus)} GPUs>"
+
+
+def _decimal_year(day: str) -> float:
+    """A date as a year with a fraction; the middle of what is not stated."""
+    year, month, date = ([int(part) for part in day.split("-")] + [0, 0])[:3]
+    return year + ((month - 1 if month else 6) + (date / 31 if date else 0.5)) / 12
 
 
 def content_hash(content: Content) -> str:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from inferprint.catalogue import Service
 from inferprint.modalities.text import TEXT
 from inferprint.physics.serving import Serving
-from inferprint.quantities import Z95
+from inferprint.quantities import Z95, Range
 from inferprint.rates.draws import SIZE, Array, central
 from inferprint.rates.forms import duration_rates, residual_kinds
 from inferprint.rates.serving import replica_of, traffic_of
@@ -22,7 +23,10 @@ PRIOR_WIDENING = 2.0
 MAX_BATCH = 65536
 """Requests per step above this are taken for a mistake."""
 
-Kind = Literal["measured", "limit"]
+FRESH_YEARS = 1.3
+"""Age from which a measured speed of a service says no more than its class does [years]."""
+
+Kind = Literal["measured", "limit", "aim"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,14 @@ class Target:
     Attributes
     ----------
     kind
-        "measured": the time is what it was. "limit": it is at most that, and the batch as large as it can be.
+        "measured": the time is what it was. "limit": it is at most that, and the batch as large as it can be. "aim":
+        the usual time of a service, which says something beside the prior of its batch.
     features, steps, seconds
         For each time: features of the work that takes it, decode steps that it waits for beside, and the time [s].
     names
         Request field of each.
+    spread
+        Log standard deviation of the time itself.
     """
 
     kind: Kind
@@ -44,6 +51,7 @@ class Target:
     steps: tuple[float, ...]
     seconds: tuple[float, ...]
     names: tuple[str, ...]
+    spread: float = 0.0
 
 
 def target_of(situation: Situation, serving: Serving) -> Target | None:
@@ -77,9 +85,39 @@ def _limits(situation: Situation, serving: Serving) -> Target | None:
     )
     stated = [limit for limit in limits if limit[2] is not None]
     if not stated:
-        return None
+        return _aim(situation, per_token)
     features, steps, seconds, names = zip(*stated, strict=True)
     return Target("limit", features, steps, seconds, names)
+
+
+def _aim(situation: Situation, per_token: Array) -> Target | None:
+    """The usual time per output token of a service; with drafts a step takes as long as the tokens that it yields."""
+    service = situation.hosting.service
+    if service is None or situation.setup.method != "default":
+        return None
+    speed = _usual_speed(situation, service)
+    prior = situation.prior(f"drafts.{situation.serving_class}")
+    situation.note("tokens per step", prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
+    widths = [math.log(value.high / value.low) / (2 * Z95) for value in (speed, prior.value)]
+    step = prior.value.value / speed.value
+    return Target("aim", (per_token,), (0.0,), (step,), ("output_tokens_per_s",), math.hypot(*widths))
+
+
+def _usual_speed(situation: Situation, service: Service) -> Range:
+    """Output tokens per second of one request: measured for the model there, for the service, or of its class."""
+    catalogue, model = situation.catalogue, situation.model.id
+    record = catalogue.speeds.get(f"{service.id}:{model}")
+    if record is not None and catalogue.years_since(record.measured) <= FRESH_YEARS:
+        found, why, origin = record.output_tokens_per_s, f"measured with {model}", record.origin("output_tokens_per_s")
+        situation.note("output_tokens_per_s", found, "tokens/s", "catalogue", why, origin)
+    elif service.output_tokens_per_s is not None and situation.serving_class != "closed-small":
+        found, origin = service.output_tokens_per_s, service.origin("output_tokens_per_s")
+        situation.note("output_tokens_per_s", found, "tokens/s", "catalogue", f"usual at {service.name}", origin)
+    else:
+        prior = situation.prior(f"speed.{situation.serving_class}")
+        found = prior.value
+        situation.note("output_tokens_per_s", found, prior.unit, "assumed", prior.meaning, prior.origin("value"))
+    return found
 
 
 def first_token_steps(situation: Situation, serving: Serving) -> float:
@@ -113,7 +151,8 @@ def solved_batch(
     Central by the form itself; drawn from all batches that explain the time. Latency is nearly flat at small batches,
     so a time says little there: the draws weigh every batch from 1 up by how well the form with its residual gives the
     time, and, for a measured one, weakly by the host's prior. What fits caps them; under a limit that the most requests
-    keep, the batch is the most. Where no batch gives a measured time, the central one is the median of the draws.
+    keep, the batch is the most. Where no batch gives a measured time, and for the aim of a service, the central one is
+    the median of the draws.
 
     Parameters
     ----------
@@ -134,10 +173,10 @@ def solved_batch(
     ratios = times_over_target(situation.central(), case, middle, central(devices), target, batches)
     # The tightest of several limits decides.
     expected = np.log(ratios.max(axis=0))
-    drawn = _explaining(situation, batches, expected, target.kind)
+    drawn = _explaining(situation, batches, expected, target)
     fits = np.maximum(most * capacity, 1.0)
     solvable = expected[0] <= 0 <= expected[-1]
-    if solvable:
+    if solvable and target.kind != "aim":
         drawn[0] = np.interp(0.0, expected, batches)
     elif target.kind == "limit":
         drawn[0] = batches[-1] if expected[-1] < 0 else 1.0
@@ -147,7 +186,7 @@ def solved_batch(
     return np.minimum(drawn, fits), np.array([ratios[:, 0], at_most])
 
 
-def _explaining(situation: Situation, batches: Array, expected: Array, kind: Kind) -> Array:
+def _explaining(situation: Situation, batches: Array, expected: Array, target: Target) -> Array:
     """Draws of the batch by how well each gives a time; element 0 is left to the caller.
 
     Parameters
@@ -157,10 +196,11 @@ def _explaining(situation: Situation, batches: Array, expected: Array, kind: Kin
     """
     below, above = served_spread(situation, batches)
     # The form's residual is ln(measured / form): a form above the time is a residual below zero.
-    spread = np.where(expected > 0, below, above)
-    distance = _prior_distance(situation, batches) if kind == "measured" else np.zeros(SIZE)
+    spread = np.hypot(np.where(expected > 0, below, above), target.spread)
+    widening = {"measured": PRIOR_WIDENING, "limit": np.inf, "aim": 1.0}[target.kind]
+    distance = _prior_distance(situation, batches) / widening
     weights = np.exp(-((expected / spread) ** 2 + distance**2) / 2) + np.finfo(float).tiny
-    if kind == "limit":
+    if target.kind == "limit":
         # The chance that even the most that can be keep the limit.
         kept = (1 - math.erf(expected[-1] / spread[-1] / math.sqrt(2))) / 2
         weights = weights / weights.sum() * (1 - kept)
@@ -187,8 +227,8 @@ def served_spread(situation: Situation, batches: Array) -> Array:
 
 
 def _prior_distance(situation: Situation, batches: Array) -> Array:
-    """How far batches lie from the host's prior, taken wider than it is."""
+    """How far batches lie from the host's prior, in standard deviations."""
     value, low, high = situation.batch_prior.value
     logs = np.log(batches / value)
     widths: Array = np.where(logs < 0, float(np.log(value / low)), float(np.log(high / value)))
-    return logs * Z95 / (PRIOR_WIDENING * widths)
+    return logs * Z95 / widths

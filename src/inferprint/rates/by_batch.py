@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from inferprint.rates.card import MachineCard
 from inferprint.rates.draws import SIZE, Array, Sampler, central
 from inferprint.rates.hosting import does_not_fit
 from inferprint.rates.machine import card_of, rates_at, shape_of, situation_of
-from inferprint.rates.operating_point import replica_and_room
+from inferprint.rates.operating_point import replica_and_room, stated_replica
 from inferprint.rates.serving import serving_of
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, counted
@@ -86,7 +87,11 @@ class _Point:
 
 
 def rates_by_batch(
-    catalogue: Catalogue, setup: MachineSetup, batches: Array | None = None, *, lengths: Lengths | None = None
+    catalogue: Catalogue,
+    setup: MachineSetup,
+    batches: Array | Callable[[float], Array] | None = None,
+    *,
+    lengths: Lengths | None = None,
 ) -> ByBatch:
     """Rates of a stated accelerator at many batch sizes.
 
@@ -95,7 +100,8 @@ def rates_by_batch(
     setup
         Names an accelerator, or a node; no batch, no measured time and no limit.
     batches
-        Requests per step in rising order, at most SIZE of them; from 1 to what fits by default.
+        Requests per step in rising order, at most SIZE of them, or what gives them for the number that fits; from 1 to
+        what fits by default.
     lengths
         Of the requests that the replica serves; the usual ones by default. They decide what fits and the times.
 
@@ -104,14 +110,15 @@ def rates_by_batch(
     InferprintError
         As `resolve_machine`.
     """
-    if batches is not None and len(batches) and batches[0] > 1:
+    if isinstance(batches, np.ndarray) and len(batches) and batches[0] > 1:
         # Who serves several requests at a time has a server's engine, on a desk too.
         setup = replace(setup, batch_size=float(batches[0]))
     point = _point(catalogue, setup, lengths)
     situation, serving, memory = point.situation, point.serving, point.serving.memory
     devices, _ = replica_and_room(situation, point.case, serving, 1.0)
     fits = float(np.floor(central(batch_that_fits(serving, point.context, devices))))
-    sizes = np.minimum(_filled(batches if batches is not None else _spaced(fits)), max(fits, 1.0))
+    tried = (batches or _spaced)(fits) if not isinstance(batches, np.ndarray) else batches
+    sizes = np.minimum(_filled(tried), max(fits, 1.0))
     draws = rates_at(situation, point.case, serving, (devices, sizes))
     window = float(serving.shape.window_tokens)
     card = card_of(situation, point.match, draws, window)
@@ -130,7 +137,14 @@ def rates_by_batch(
     )
 
 
-def smallest_devices(catalogue: Catalogue, setup: MachineSetup, *, lengths: Lengths | None = None) -> int:
+class Fewest(NamedTuple):
+    """The fewest devices of a replica, and whether the techniques allow no other number."""
+
+    devices: int
+    fixed: bool
+
+
+def fewest_devices(catalogue: Catalogue, setup: MachineSetup, *, lengths: Lengths | None = None) -> Fewest:
     """Fewest devices of a stated accelerator, as the techniques lay them out, that hold the model and one request.
 
     Raises
@@ -139,16 +153,17 @@ def smallest_devices(catalogue: Catalogue, setup: MachineSetup, *, lengths: Leng
         No replica holds it.
     """
     point = _point(catalogue, setup, lengths)
-    devices, _ = replica_and_room(point.situation, point.case, point.serving, 1.0)
-    fewest = central(smallest_replica(point.serving, 1.0, point.context))
-    pool = float(point.situation.hosting.pool or np.inf)
-    if not np.isfinite(fewest) or fewest > pool:
-        memory, gpu = point.serving.memory, point.case.gpu
-        needed = central(memory_needed(point.serving, 1.0, point.context, central(devices)))
-        what, where = f"{point.situation.model.id} in {point.case.precision.id}", f"{central(devices):g} x {gpu.name}"
-        available = float(memory.usable * memory.device_bytes * central(devices))
+    situation, serving = point.situation, point.serving
+    devices = central(replica_and_room(situation, point.case, serving, 1.0)[0])
+    if stated_replica(situation, serving) is not None:
+        return Fewest(int(devices), True)
+    fewest = central(smallest_replica(serving, 1.0, point.context))
+    if fewest > float(situation.hosting.pool or np.finfo(float).max):
+        needed = central(memory_needed(serving, 1.0, point.context, devices))
+        available = float(serving.memory.usable * serving.memory.device_bytes * devices)
+        what, where = f"{situation.model.id} in {point.case.precision.id}", f"{devices:g} x {point.case.gpu.name}"
         raise does_not_fit(what, where, needed, available, fewest)
-    return int(max(central(devices), fewest))
+    return Fewest(int(max(devices, fewest)), False)
 
 
 def time_per_output_token(card: MachineCard, features: Array, output_tokens: float) -> Array:

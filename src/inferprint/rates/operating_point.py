@@ -26,6 +26,9 @@ from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation
 from inferprint.units import MS_PER_S
 
+AIM_DEVICES = 8.0
+"""Devices, those of one node, up to which a service is taken to spread a model for the sake of its speed."""
+
 
 def device_time_measured(situation: Situation) -> bool:
     """True where a measured duration is the device time of a known batch: given, or 1 on a desk."""
@@ -73,10 +76,12 @@ def replica_and_room(situation: Situation, case: Case, serving: Serving, batch: 
 
 
 def _solved(situation: Situation, case: Case, serving: Serving, devices: Any, target: Target) -> tuple[Any, Array]:
-    """Devices and batch behind a target: under a limit, the fewest devices on which one request keeps it."""
+    """Devices and batch behind a target: under a limit or an aim, the fewest devices on which one request keeps it."""
     context, pool = situation.usual_context, situation.hosting.pool
     most = float(pool or physics.REPLICA_SIZES[-1])
-    free = target.kind == "limit" and stated_replica(situation, serving) is None
+    if target.kind == "aim":
+        most = min(most, AIM_DEVICES)
+    free = target.kind != "measured" and stated_replica(situation, serving) is None
     while True:
         room = np.maximum(_room(situation, case, serving, context, devices), 1.0)
         batch, ends = solved_batch(situation, case, serving, (devices, central(room)), target)
@@ -207,5 +212,7 @@ def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
         reason = "the most that keep the stated limits and fit" if limited else "solved from the measured time"
         trail.add("batch_size", batch, "requests", "derived", reason)
     else:
-        prior = situation.batch_prior
-        trail.add("batch_size", batch, "requests", "assumed", prior.meaning, prior.origin("value"))
+        prior, setup = situation.batch_prior, situation.setup
+        aimed = situation.hosting.service is not None and setup.method == "default" and not situation.batch_is_known
+        reason = f"{prior.meaning}; by its usual speed" if aimed else prior.meaning
+        trail.add("batch_size", batch, "requests", "assumed", reason, prior.origin("value"))
