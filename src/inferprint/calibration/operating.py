@@ -82,7 +82,7 @@ def validate_operating_points(
     Parameters
     ----------
     report
-        Called with sweeps done and sweeps in all.
+        Called with models done and models in all.
     """
     points = operating_points(observations, catalogue, report)
     subsets = {"all": points, "ML.ENERGY v2, v3": [p for p in points if p.source in ("mlenergy-v2", "mlenergy-v3")]}

@@ -194,7 +194,7 @@ def _validate_operating_points(files: Sequence[Path], catalogue: Catalogue, as_j
     from inferprint.cli.progress import progress
 
     observations = read_files(files, catalogue, fit_unknown=True) if files else read_own(catalogue)
-    with progress() as report:
+    with progress("models") as report:
         rows = [score.to_dict() for score in validate_operating_points(observations, catalogue, report)]
     _print(rows) if as_json else print(_table(rows))
 
