@@ -1,9 +1,9 @@
 """Write what the documentation shows from the catalogue and the program; `--check` fails when the two differ.
 
 The coefficients in method.md stand between `<!-- coefficients -->` markers, the measurements in calibration.md between
-`<!-- sources -->` markers. A `text` block under `<!-- output -->` is
-what the command in the block above it prints, without the line of versions. A `text` block that begins with a command
-after a `$` shows a refusal. A block under `<!-- file PATH -->` is that file.
+`<!-- sources -->` markers, the techniques in techniques.md between `<!-- techniques -->` markers. A `text` block
+under `<!-- output -->` is what the command in the block above it prints, without the line of versions. A `text` block
+that begins with a command after a `$` shows a refusal. A block under `<!-- file PATH -->` is that file.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from inferprint import Catalogue
 from inferprint.calibration.observations import read_own
 from inferprint.catalogue import Form
 from inferprint.quantities import Z95
+from inferprint.techniques.apply import available
+from inferprint.techniques.base import STAGES, Parameter, Technique
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 TABLE = re.compile(r"(<!-- coefficients -->\n).*?(<!-- /coefficients -->)", re.DOTALL)
 SOURCES = re.compile(r"(<!-- sources -->\n).*?(<!-- /sources -->)", re.DOTALL)
+TECHNIQUES = re.compile(r"(<!-- techniques -->\n).*?(<!-- /techniques -->)", re.DOTALL)
 OUTPUT = re.compile(r"```sh\n(?P<command>[^`]*?)```\n\n<!-- output -->\n```text\n(?P<output>.*?)```", re.DOTALL)
 FILE = re.compile(r"(<!-- file (?P<path>\S+) -->\n```\w+\n).*?(```)", re.DOTALL)
 REFUSAL = re.compile(r"```text\n\$ (?P<command>inferprint [^\n]*)\n(?P<output>.*?)```", re.DOTALL)
@@ -123,6 +126,32 @@ def _uses(counts: Mapping[tuple[str, str], int], source: str) -> str:
     return ", ".join(f"{n:,} {quantity.replace('_', ' ')}" for quantity, n in own.items()) or "-"
 
 
+def techniques() -> str:
+    """The built-in techniques as a Markdown table, in the order in which they are applied."""
+    own = [t for t in available().values() if _built_in(t)]
+    lines = ["| technique | stage | what it does | equation | reference |", "|---|---|---|---|---|"]
+    for technique in sorted(own, key=lambda t: (STAGES.index(t.stage), t.name)):
+        cells = (f"`{technique.name}`", technique.stage, technique.meaning, f"`{technique.equation}`")
+        lines.append(f"| {' | '.join(cells)} | {technique.reference} |")
+    lines += ["", "| technique | parameter | meaning | default | allowed |", "|---|---|---|---|---|"]
+    for technique in sorted(own, key=lambda t: (STAGES.index(t.stage), t.name)):
+        lines += [_parameter(technique.name, parameter) for parameter in technique.parameters]
+    return "\n".join(lines) + "\n"
+
+
+def _built_in(technique: Technique) -> bool:
+    """Techniques of other packages are not of this page."""
+    module = f"inferprint.techniques.{technique.name.replace('-', '_')}"
+    return module in sys.modules
+
+
+def _parameter(technique: str, parameter: Parameter) -> str:
+    default = f"{parameter.default:g}" if isinstance(parameter.default, float) else parameter.default or "none"
+    return (
+        f"| `{technique}` | `{parameter.name}` | {parameter.meaning} | {default} | {parameter.allowed or 'its name'} |"
+    )
+
+
 def command_lines(block: str) -> Iterator[list[str]]:
     """Arguments of each command of a shell block that starts with `inferprint`."""
     for line in block.replace("\\\n", " ").splitlines():
@@ -159,6 +188,7 @@ def _output(found: re.Match[str]) -> str:
 def generated(text: str, catalogue: Catalogue) -> str:
     """A page with its tables and its outputs as they should be."""
     text = SOURCES.sub(lambda m: f"{m[1]}\n{sources()}\n{m[2]}", text)
+    text = TECHNIQUES.sub(lambda m: f"{m[1]}\n{techniques()}\n{m[2]}", text)
     text = TABLE.sub(lambda m: f"{m[1]}\n{coefficients(catalogue)}\n{m[2]}", text)
     text = FILE.sub(lambda m: f"{m[1]}{(ROOT / m['path']).read_text(encoding='utf-8')}{m[3]}", text)
     return REFUSAL.sub(_refusal, OUTPUT.sub(_output, text))

@@ -7,6 +7,7 @@ from typing import Any
 from inferprint.catalogue import Catalogue
 from inferprint.quantities import Range
 from inferprint.techniques.apply import available
+from inferprint.techniques.base import Parameter, Technique
 
 FIELDS = {
     "models": ("id", "developer", "total_params_b", "active_params_b", "context_length", "release_date"),
@@ -25,11 +26,7 @@ FIELDS = {
 def listing(catalogue: Catalogue, kind: str, query: str) -> list[dict[str, Any]]:
     """Records whose id or names contain `query`, ids in order."""
     if kind == "techniques":
-        rows = [
-            {"id": t.name, "meaning": t.meaning, "parameters": ", ".join(p.name for p in t.parameters)}
-            for t in available().values()
-        ]
-        return [row for row in rows if query.lower() in row["id"]]
+        return [_technique(t) for _, t in sorted(available().items()) if query.lower() in t.name]
     wanted = query.lower().replace("_", "-")
     found = []
     for record in getattr(catalogue, kind).values():
@@ -37,6 +34,21 @@ def listing(catalogue: Catalogue, kind: str, query: str) -> list[dict[str, Any]]
         if any(wanted in name.lower().replace("_", "-") for name in names):
             found.append({field: _plain(getattr(record, field)) for field in FIELDS[kind]})
     return sorted(found, key=lambda row: str(row["id"]))
+
+
+def _technique(technique: Technique) -> dict[str, Any]:
+    """A technique with what its parameters may be."""
+    return {
+        "id": technique.name,
+        "meaning": technique.meaning,
+        "stage": technique.stage,
+        "parameters": "; ".join(_parameter(parameter) for parameter in technique.parameters),
+    }
+
+
+def _parameter(parameter: Parameter) -> str:
+    default = f"{parameter.default:g}" if isinstance(parameter.default, float) else parameter.default or "none"
+    return f"{parameter.name} ({parameter.allowed or 'text'}; {default})"
 
 
 def _plain(value: Any) -> Any:

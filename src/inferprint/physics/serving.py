@@ -151,7 +151,10 @@ def memory_needed(serving: Serving, batch: Any, context: Any, devices: Any) -> A
     return weights + batch * cache_bytes(serving, context) + devices * memory.work_bytes
 
 
-@equation("cache = copies (kv c + kv_W min(c, W)),  c = reserved, or context + (block - 1)/2", "docs/method.md#memory")
+@equation(
+    "cache = copies (kv c + kv_W min(c, W)),  c = max(reserved, context), or context + (block - 1)/2",
+    "docs/method.md#memory",
+)
 def cache_bytes(serving: Serving, context: Any) -> Any:
     """Cache of one request of `context` tokens [bytes].
 
@@ -160,7 +163,8 @@ def cache_bytes(serving: Serving, context: Any) -> Any:
     """
     shape, memory = serving.shape, serving.memory
     paged = context + np.where(np.greater(context, 0), (memory.block_tokens - 1) / 2, 0.0)
-    tokens = np.where(np.greater(memory.reserved_tokens, 0), memory.reserved_tokens, paged)
+    reserved = np.maximum(memory.reserved_tokens, context)
+    tokens = np.where(np.greater(memory.reserved_tokens, 0), reserved, paged)
     copies = np.maximum(serving.layout.tensor / shape.kv_heads, 1.0)
     windowed = shape.windowed_kv_bytes_per_token * np.minimum(tokens, shape.window_tokens)
     return copies * (shape.kv_bytes_per_token * tokens + windowed)

@@ -53,8 +53,11 @@ class ModelShape:
         Experts to which each token is sent.
     expert_imbalance
         Tokens of the busiest rank of experts over those of the mean rank.
-    unpacking, cache_unpacking
-        Time to read and unpack the weights, or the cache, over the time to read their bytes.
+    unpacking, cache_unpacking, windowed_cache_unpacking
+        Time to read and unpack the weights, or the cache of the full or windowed layers, over the time to read their
+        bytes.
+    routing
+        Groups of experts that are used more or less: (share of the experts, their use over the mean expert's).
     """
 
     total_params: Any
@@ -76,6 +79,8 @@ class ModelShape:
     expert_imbalance: Any = 1.0
     unpacking: Any = 1.0
     cache_unpacking: Any = 1.0
+    windowed_cache_unpacking: Any = 1.0
+    routing: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +211,16 @@ def all_reduce_seconds(shape: ModelShape, replica: Replica) -> Any:
     return exchanges * shape.hidden_size * 2 * others / replica.link_bandwidth / replica.ranks
 
 
-@equation("tau = N_moe k d bytes (1 - 1/E_r) / (E_r A_x)", "docs/method.md#ideal-seconds")
+@equation("tau = i N_moe k d bytes (1 - 1/E_r) / (E_r A_x)", "docs/method.md#ideal-seconds")
 def expert_exchange_seconds(shape: ModelShape, replica: Replica) -> Any:
-    """Seconds per token to send its activations to its experts on other devices and back; 0 where none are spread."""
+    """Seconds per token to send its activations to its experts on other devices and back; 0 where none are spread.
+
+    The busiest rank decides here too: what comes to it is i times the mean.
+    """
     spread = np.greater(replica.expert_ranks, 0)
     ranks = np.where(spread, replica.expert_ranks, 1.0)
     size = shape.moe_layers * shape.experts_per_token * shape.hidden_size * replica.exchange_bytes
+    size = size * shape.expert_imbalance
     return np.where(spread, size * (1 - 1 / ranks) / ranks / replica.exchange_bandwidth, 0.0)
 
 
@@ -219,6 +228,14 @@ def expert_exchange_seconds(shape: ModelShape, replica: Replica) -> Any:
 def stage_transfer_seconds(shape: ModelShape, replica: Replica) -> Any:
     """Seconds per token to pass 16-bit activations from stage to stage of a pipeline."""
     return replica.hops * shape.hidden_size * 2 / replica.link_bandwidth
+
+
+@equation("touched(T) = sum over groups of w (1 - (1 - p k/E)^T)", "docs/method.md#mixture-of-experts")
+def routed_experts(shape: ModelShape, tokens: Any) -> Any:
+    """Share of the experts that a step of `tokens` reads, where some experts are used more than others."""
+    # Each token goes to an expert once at most.
+    chances = ((share, np.minimum(shape.expert_share * use, 1.0)) for share, use in shape.routing)
+    return sum(share * touched_experts(chance, tokens) for share, chance in chances)
 
 
 def shared_step(shape: ModelShape, replica: Replica, tokens: Any) -> dict[str, Any]:
@@ -230,7 +247,8 @@ def shared_step(shape: ModelShape, replica: Replica, tokens: Any) -> dict[str, A
     experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
     dense = shape.total_params - experts
     b = shape.bytes_per_param * shape.unpacking
-    touched = touched_experts(shape.expert_share, tokens) * shape.expert_imbalance
+    # Even the busiest rank reads each of its experts once at most.
+    touched = np.minimum(routed_experts(shape, tokens) * shape.expert_imbalance, 1.0)
     return {
         "dense_weights": read_seconds(b * dense * replica.ranks, replica),
         "expert_weights": read_seconds(b * experts * touched, replica),
@@ -267,10 +285,10 @@ def cache_copies(shape: ModelShape, replica: Replica) -> Any:
 
 def cache_reads(shape: ModelShape, replica: Replica) -> tuple[Any, Any]:
     """Ideal seconds to read one cached token in all full, and in all windowed, attention layers."""
-    copies = cache_copies(shape, replica) * shape.cache_unpacking
+    copies = cache_copies(shape, replica)
     return (
-        read_seconds(copies * shape.kv_bytes_per_token, replica),
-        read_seconds(copies * shape.windowed_kv_bytes_per_token, replica),
+        read_seconds(copies * shape.cache_unpacking * shape.kv_bytes_per_token, replica),
+        read_seconds(copies * shape.windowed_cache_unpacking * shape.windowed_kv_bytes_per_token, replica),
     )
 
 

@@ -1,0 +1,1 @@
+"""A serving technique that comes from another package."""
