@@ -205,7 +205,7 @@ def alone(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
         "fresh_input_tokens": {"prompt_linear": linear, "prompt_pipelined": linear / stages},
         "first_chunk_tokens": {"prompt_pipelined": linear * waiting / stages},
         **{
-            name: {"prompt_attention": costs[name]["prompt_attention"] / stages}
+            name: {**costs[name], "prompt_attention": costs[name]["prompt_attention"] / stages}
             for name in ("prompt_pairs", "windowed_prompt_pairs")
         },
         "output_tokens": {**costs["output_tokens"], "layer_exchanges": shape.layers * (replica.devices - 1)},

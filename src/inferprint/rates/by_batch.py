@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from inferprint.catalogue import Catalogue, ModelMatch
 from inferprint.errors import InvalidInput
 from inferprint.modalities.text import TEXT
-from inferprint.physics.serving import Serving, batch_that_fits, memory_needed, smallest_replica
+from inferprint.physics.serving import MAX_DEVICES, Serving, batch_that_fits, memory_needed, smallest_replica
 from inferprint.rates.batch import first_token_steps
 from inferprint.rates.card import MachineCard
 from inferprint.rates.draws import SIZE, Array, Sampler, central
@@ -20,7 +20,11 @@ from inferprint.rates.machine import card_of, rates_at, shape_of, situation_of
 from inferprint.rates.operating_point import replica_and_room, stated_replica
 from inferprint.rates.serving import serving_of
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import Case, Situation, counted
+from inferprint.rates.situation import Case, Situation, counted, rewritten
+from inferprint.techniques.apply import Use
+
+__all__ = ["MAX_DEVICES", "ByBatch", "Fewest", "Lengths", "fewest_devices", "rates_by_batch", "time_per_output_token"]
+__all__ += ["time_to_first_token"]
 
 Lengths = tuple[float, float]
 """Prompt and answer of a request [tokens]."""
@@ -37,8 +41,8 @@ class ByBatch:
     batches, fits
         Requests per step, shape (SIZE,); those that fit, 0 where not even one does. Batches above what fits repeat the
         largest that does.
-    devices
-        Devices of the replica.
+    devices, node_devices
+        Devices of the replica, and of the node that it is in.
     memory_bytes
         Memory in use on the whole replica [bytes], shape (SIZE,), and what the engine may use of it.
     usable_bytes
@@ -53,6 +57,7 @@ class ByBatch:
     batches: Array
     fits: float
     devices: float
+    node_devices: int
     memory_bytes: Array
     usable_bytes: float
     first_token_steps: float
@@ -63,6 +68,10 @@ class ByBatch:
         """A machine quantity (see `card.MACHINE_QUANTITIES`) of requests with `features`, by batch: shape (SIZE,)."""
         found: Array = self.card.quantity(quantity) @ features
         return found
+
+    def with_work_of(self, uses: Iterable[Use]) -> ByBatch:
+        """The same rates for techniques that rewrite the work of a request and nothing else."""
+        return replace(self, card=replace(self.card, modality=rewritten(TEXT, uses)))
 
     def features(self, work: dict[str, float]) -> Array:
         """Features of a request, techniques included."""
@@ -129,6 +138,7 @@ def rates_by_batch(
         batches=sizes,
         fits=fits,
         devices=central(devices),
+        node_devices=_node_devices(point, devices),
         memory_bytes=_spread(memory_needed(serving, sizes, point.context, devices)),
         usable_bytes=float(memory.usable * memory.device_bytes * central(devices)),
         first_token_steps=steps,
@@ -190,6 +200,13 @@ def _point(catalogue: Catalogue, setup: MachineSetup, lengths: Lengths | None) -
     lengths = lengths or situation.usual_lengths
     own = replace(situation, setup=replace(situation.setup, traffic=(*lengths, 0.0)))
     return _Point(situation, match, case, serving_of(situation, shape, case.gpu), lengths, own)
+
+
+def _node_devices(point: _Point, devices: Any) -> int:
+    """Devices of the node: of the catalogue's, of the stated pool, or those of the replica alone."""
+    if point.case.node is not None:
+        return point.case.node.gpu_count
+    return point.situation.hosting.pool or int(central(devices))
 
 
 def _spaced(fits: float) -> Array:

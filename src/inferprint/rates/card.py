@@ -214,6 +214,7 @@ class MachineCard:
         unsplit = np.where((parts == "measured") & (d.energy > 0), np.nan, 0.0)
         rates: dict[str, Any] = {
             "duration": lambda: d.duration,
+            "device_time": lambda: d.seconds,
             "it_energy": lambda: d.energy + d.seconds * node_w,
             "accelerator_energy": lambda: d.energy,
             "host_energy": lambda: d.seconds * d.host_w[:, None],

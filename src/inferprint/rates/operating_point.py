@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,8 @@ def _room(situation: Situation, case: Case, serving: Serving, context: float, de
     if central(fits) <= 0:
         raise _no_room(situation, case, serving, central(devices))
     prompts = serving.layout.prompt_devices
-    if prompts and central(physics.batch_that_fits(serving, context, prompts)) < 1:
+    pool = replace(serving, layout=replace(serving.layout, ranks=1.0, pipeline=1.0))
+    if prompts and central(physics.batch_that_fits(pool, context, prompts)) < 1:
         raise _no_room(situation, case, serving, prompts)
     return fits
 

@@ -1,0 +1,345 @@
+"""How many nodes a load takes, how busy they are, and what a day of them costs the world.
+
+Replicas are alike and always powered; requests spread over them evenly and come at random. A replica with f requests
+in it on average holds at least one for a share 1 - exp(-f) of the time (its active share), and while it does, a batch
+of f / (1 - exp(-f)). Both go to the cards that every estimate uses; what they attribute to all requests together is
+what the nodes draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from inferprint._version import __version__
+from inferprint.errors import DoesNotFit, InvalidInput, LimitNotMet
+from inferprint.estimate import Estimator, Request
+from inferprint.estimate.estimate import machine_setup, place_setup
+from inferprint.estimate.request import validated
+from inferprint.estimate.result import as_dict
+from inferprint.planning.load import HOURS, LENGTHS, Array, Load
+from inferprint.quantities import Range
+from inferprint.rates import MachineSetup, total_draws
+from inferprint.rates.by_batch import ByBatch, rates_by_batch
+from inferprint.rates.draws import bounds
+from inferprint.units import JOULES_PER_KWH, MS_PER_S, SECONDS_PER_HOUR
+
+OUTPUTS = {
+    "usage_energy_kwh": ("usage_energy_wh", 1e-3),
+    "usage_emissions_kgco2e": ("usage_emissions_gco2e", 1e-3),
+    "usage_water_l": ("usage_water_ml", 1e-3),
+    "embodied_emissions_kgco2e": ("embodied_emissions_gco2e", 1e-3),
+    "embodied_water_l": ("embodied_water_ml", 1e-3),
+}
+"""What a day costs: the output of the cards that it sums, and the factor to its unit."""
+
+
+STEP = 5e-4
+"""Step by which a batch is raised that is too small by the error of an interpolation."""
+
+MARGIN = 1e-4
+"""Share of the capacity beyond a full one that counts as full: the same error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of the load: how replicas run under it.
+
+    Attributes
+    ----------
+    hours
+        Hours of it.
+    batch_size, active_share
+        Requests per step while a replica has any; share of the time in which it has.
+    time_per_output_token_ms, time_to_first_token_ms
+        Of a request of mean length [ms].
+    attributed_kwh, drawn_kwh
+        IT energy that the cards give the requests, and that the nodes draw, in these hours [kWh].
+    """
+
+    requests_per_second: float
+    hours: float
+    batch_size: float
+    active_share: float
+    time_per_output_token_ms: float
+    time_to_first_token_ms: float
+    attributed_kwh: float
+    drawn_kwh: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A fleet and what a mean day of it costs.
+
+    Attributes
+    ----------
+    nodes, replicas, devices_per_replica, devices_per_node
+        What is powered all day.
+    max_batch_size
+        Requests per step up to which a replica keeps the limits and fits.
+    levels
+        From the quietest to the busiest.
+    per_day
+        `OUTPUTS`, and usage_emissions_market_kgco2e where known, each with its interval.
+    cost_usd_per_day
+        None where no price was given.
+    warnings
+        What the reader should know.
+    """
+
+    model: str
+    nodes: int
+    replicas: int
+    devices_per_replica: int
+    devices_per_node: int
+    max_batch_size: float
+    load: Load
+    levels: tuple[Level, ...]
+    per_day: dict[str, Range]
+    cost_usd_per_day: float | None
+    warnings: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def active_share(self) -> float:
+        """Mean share of the time in which a replica has a request."""
+        hours = np.array([level.hours for level in self.levels])
+        return float(np.array([level.active_share for level in self.levels]) @ hours / hours.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, in the shape that `--json` prints."""
+        return {
+            "model": self.model,
+            "nodes": self.nodes,
+            "replicas": self.replicas,
+            "devices_per_replica": self.devices_per_replica,
+            "devices_per_node": self.devices_per_node,
+            "max_batch_size": self.max_batch_size,
+            "active_share": self.active_share,
+            "requests_per_day": self.load.requests / self.load.days,
+            "load": {f"mean_{name}": self.load.mean(name) for name in LENGTHS}
+            | {"days": self.load.days, "peak_assumed": self.load.peak_assumed},
+            "levels": [{name: getattr(level, name) for name in Level.__dataclass_fields__} for level in self.levels],
+            "per_day": {name: as_dict(value) for name, value in self.per_day.items()},
+            "cost_usd_per_day": self.cost_usd_per_day,
+            "warnings": list(self.warnings),
+            "versions": self.versions,
+        }
+
+
+def fleet(
+    load: Load,
+    request: Request,
+    estimator: Estimator | None = None,
+    *,
+    headroom: float = 0.0,
+    usd_per_gpu_hour: float | None = None,
+) -> Fleet:
+    """The fewest nodes that serve a load within limits, and what a mean day of them costs.
+
+    Parameters
+    ----------
+    request
+        Model, accelerator or node, formats, techniques, place and limits; its token counts are not read. A
+        `batch_size` is the most that a replica takes; `active_share` follows from the load.
+    headroom
+        Share of the capacity that is kept free in the busiest hour, 0 to below 1.
+    usd_per_gpu_hour
+        Price of a powered device.
+
+    Raises
+    ------
+    InferprintError
+        As `Estimator.estimate`; LimitNotMet where not even one request at a time keeps a limit.
+    """
+    estimator = estimator or Estimator()
+    if not 0 <= headroom < 1:
+        raise InvalidInput("headroom", f"{headroom:g} is not a share", hint="0 to below 1.")
+    if usd_per_gpu_hour is not None and not 0 < usd_per_gpu_hour < np.inf:
+        raise InvalidInput("usd_per_gpu_hour", f"{usd_per_gpu_hour:g} is no price", hint="Above 0.")
+    setup = _setup(load, request)
+    found = rates_by_batch(estimator.catalogue, setup)
+    if found.fits < 1:
+        where = f"{found.devices:g} devices"
+        message = f"{found.card.model} leaves no memory for a request of mean length on {where}"
+        raise DoesNotFit(
+            message,
+            needed_bytes=float(found.memory_bytes[0]),
+            available_bytes=found.usable_bytes,
+            hint="Use more or larger devices (--replica-gpu-count, --node) or fewer bits (--precision).",
+        )
+    features = mean_features(found, load)
+    busy = found.per_request("device_time", features)
+    most = _largest_batch(found, request)
+    busiest = float(load.requests_per_second.max())
+    needed = busiest * float(np.interp(most, found.batches, busy)) / (1 - headroom)
+    replicas = int(np.ceil(needed * (1 + MARGIN)))
+    nodes, per_node = _nodes(found, max(replicas, 1))
+    replicas = nodes * per_node if per_node else max(replicas, 1)
+    batches = [_batch(rate / replicas, found, busy) for rate in load.requests_per_second]
+    levels, totals = [], dict[str, Array]()
+    for rate, hours, batch in zip(load.requests_per_second, load.hours, batches, strict=True):
+        level, outputs = _served(estimator, request, setup, features, (float(rate), float(hours), batch, replicas))
+        levels.append(_with_times(level, found))
+        totals = {name: totals.get(name, 0.0) + draws for name, draws in outputs.items()}
+    devices = int(found.devices)
+    paid = nodes * found.node_devices if per_node else replicas * devices
+    return Fleet(
+        model=found.card.model,
+        nodes=nodes,
+        replicas=replicas,
+        devices_per_replica=devices,
+        devices_per_node=found.node_devices,
+        max_batch_size=most,
+        load=load,
+        levels=tuple(levels),
+        per_day=_per_day(totals, load.days),
+        cost_usd_per_day=None if usd_per_gpu_hour is None else paid * HOURS * usd_per_gpu_hour,
+        warnings=tuple(_warnings(found, load, per_node)),
+        versions={"inferprint": __version__, "catalogue": estimator.catalogue.version},
+    )
+
+
+def _setup(load: Load, request: Request) -> MachineSetup:
+    """The machine of a request, with the mean lengths of the load as those of the others in a batch."""
+    for name in ("active_share", "time_per_output_token_ms", "request_duration_ms"):
+        if getattr(request, name) is not None:
+            raise InvalidInput(name, "follows from the load of a fleet", hint="Leave it out.")
+    if not load.mean("output_tokens"):
+        raise InvalidInput("output_tokens", "requests without answers", hint="A fleet is sized by its answers.")
+    free = replace(request, batch_size=None, max_time_per_output_token_ms=None, max_ttft_ms=None)
+    lengths = (load.mean("input_tokens"), load.mean("output_tokens"), 0.0)
+    return replace(machine_setup(validated(free)), traffic=lengths)
+
+
+def mean_features(found: ByBatch, load: Load) -> Array:
+    """Mean features of the load's requests, shape (features,)."""
+    size = load.lengths["input_tokens"].size
+    work: dict[str, Any] = {**load.lengths, "n_requests": 1.0, "media_prompts": 0.0, "measured_seconds": 0.0}
+    columns = found.card.modality.count(work, found.card.window, np.minimum)
+    return np.array([np.broadcast_to(column, (size,)).mean() for column in columns])
+
+
+def _largest_batch(found: ByBatch, request: Request) -> float:
+    """The most requests per step that fit and keep the limits.
+
+    Raises
+    ------
+    LimitNotMet
+        One request alone exceeds a limit.
+    """
+    allowed = found.batches <= (request.batch_size or np.inf)
+    limits = (
+        ("max_time_per_output_token_ms", request.max_time_per_output_token_ms, found.time_per_output_token_s),
+        ("max_ttft_ms", request.max_ttft_ms, found.time_to_first_token_s),
+    )
+    for name, limit_ms, times in limits:
+        if limit_ms is None:
+            continue
+        if times[0] * MS_PER_S > limit_ms:
+            nearest = float(times[0]) * MS_PER_S
+            message = f"{limit_ms:.3g} ms is below the {nearest:.3g} ms of one request alone"
+            hint = f"Nearest: {nearest:.3g} ms. Use more or faster devices, fewer bits, or drafts."
+            raise LimitNotMet(name, message, nearest_ms=nearest, hint=hint)
+        allowed &= times * MS_PER_S <= limit_ms
+    return float(found.batches[allowed].max())
+
+
+def _nodes(found: ByBatch, replicas: int) -> tuple[int, int]:
+    """Nodes that hold the replicas, and replicas of a node; 0 where a replica spans several."""
+    per_node = int(found.node_devices // found.devices)
+    if per_node:
+        return int(np.ceil(replicas / per_node)), per_node
+    return replicas * int(np.ceil(found.devices / found.node_devices)), 0
+
+
+def _batch(rate: float, found: ByBatch, busy: Array) -> float:
+    """Requests in a step while a replica has any, at `rate` requests/s of a replica that come at random.
+
+    `busy` are the device seconds of a request at each batch: rate x busy x batch requests are there on average.
+    """
+    present = rate * busy * found.batches
+    gap = present / -np.expm1(-present) - found.batches
+    if not np.any(gap <= 0):
+        return float(found.batches[-1])
+    after = int(np.argmax(gap <= 0))
+    before = max(after - 1, 0)
+    weight = gap[before] / (gap[before] - gap[after]) if gap[before] > gap[after] else 0.0
+    return float(found.batches[before] ** (1 - weight) * found.batches[after] ** weight)
+
+
+def _served(
+    estimator: Estimator,
+    request: Request,
+    setup: MachineSetup,
+    features: Array,
+    point: tuple[float, float, float, int],
+) -> tuple[Level, dict[str, Array]]:
+    """A level of the load by the ordinary cards, and draws of its outputs over its hours."""
+    rate, hours, batch, replicas = point
+    seconds, requests = hours * SECONDS_PER_HOUR, rate * hours * SECONDS_PER_HOUR
+    batch, busy = _exact(estimator, setup, features, batch, replicas / rate)
+    share = rate * busy / replicas
+    machine = estimator.machine(replace(setup, batch_size=batch, active_share=share))
+    draws = machine.draws
+    # What a replica draws while it has requests, and while it has none [W].
+    working = float(draws.energy[0] @ features) / busy + float(draws.host_w[0])
+    waiting = float(draws.idle_w[0]) * share / (1 - share)
+    level = Level(
+        requests_per_second=rate,
+        hours=hours,
+        batch_size=batch,
+        active_share=share,
+        time_per_output_token_ms=0.0,
+        time_to_first_token_ms=0.0,
+        attributed_kwh=float(machine.quantity("it_energy")[0] @ features) * requests / JOULES_PER_KWH,
+        drawn_kwh=replicas * seconds * (share * working + (1 - share) * waiting) / JOULES_PER_KWH,
+    )
+    return level, total_draws(machine, estimator.place(place_setup(request, machine)), features * requests)
+
+
+def _exact(
+    estimator: Estimator, setup: MachineSetup, features: Array, batch: float, most: float
+) -> tuple[float, float]:
+    """The batch, and device seconds of a request in it, below `most` of them: a replica is never busy all the time.
+
+    The batch was read between two points of a curve, which may put it on the other side by a hair.
+    """
+    while True:
+        machine = estimator.machine(replace(setup, batch_size=batch, active_share=1.0))
+        busy = float(machine.quantity("device_time")[0] @ features)
+        if busy < most:
+            return batch, busy
+        batch *= 1 + STEP
+
+
+def _with_times(level: Level, found: ByBatch) -> Level:
+    times = [
+        float(np.interp(level.batch_size, found.batches, column)) * MS_PER_S
+        for column in (found.time_per_output_token_s, found.time_to_first_token_s)
+    ]
+    return replace(level, time_per_output_token_ms=times[0], time_to_first_token_ms=times[1])
+
+
+def _per_day(totals: dict[str, Array], days: float) -> dict[str, Range]:
+    """Outputs of a mean day, each with its interval; what is unknown is left out."""
+    known = dict(OUTPUTS)
+    if not np.isnan(totals["usage_emissions_market_gco2e"][0]):
+        known["usage_emissions_market_kgco2e"] = ("usage_emissions_market_gco2e", 1e-3)
+    found = {}
+    for name, (output, factor) in known.items():
+        value, low, high = bounds(totals[output] * factor / days)
+        found[name] = Range(float(value), float(low), float(high))
+    return found
+
+
+def _warnings(found: ByBatch, load: Load, per_node: int) -> list[str]:
+    warnings = [text for text in found.card.trail.warnings if "exceed the memory" not in text]
+    left = found.node_devices - per_node * int(found.devices)
+    if per_node and left:
+        warnings.append(f"{left} devices of each node hold no replica: what they draw is not in these figures")
+    if load.peak_assumed:
+        warnings.append("how the load varies over the day is assumed: --peak-requests-per-second or --log states it")
+    return warnings
