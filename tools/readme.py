@@ -115,6 +115,18 @@ def _sizes() -> str:
     return "\n".join(lines)
 
 
+def _operating_points() -> str:
+    """Errors of throughput and energy at the batch found under a limit, from data/validation.json."""
+    text = (ROOT / "data" / "validation.json").read_text(encoding="utf-8")
+    lines = ["| quantity | rows | median factor | 90th percentile | bias | in the interval |", "|---" * 6 + "|"]
+    for row in json.loads(text)["operating_points"]:
+        name = row["quantity"].replace("_", " ") + ("" if row["rows_of"] == "all" else f", {row['rows_of']}")
+        factors = [f"{row[key]:.2f}" for key in ("median_factor", "p90_factor")]
+        shares = [f"{row[key]:.1f} %" for key in ("bias_pct", "coverage95_pct")]
+        lines.append("| " + " | ".join([name, f"{row['rows']:,}", *factors, *shares]) + " |")
+    return "\n".join(lines)
+
+
 def _filled(text: str, name: str, content: str) -> str:
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
@@ -129,7 +141,7 @@ def main() -> int:
     if arguments:
         wanted = _filled(wanted, "azure", _traces(Path(arguments[0])))
     page = CALIBRATION.read_text(encoding="utf-8")
-    wanted_page = _filled(page, "results", _results())
+    wanted_page = _filled(_filled(page, "results", _results()), "operating-points", _operating_points())
     method = METHOD.read_text(encoding="utf-8")
     wanted_method = _filled(method, "sizes", _sizes())
     if "--check" not in sys.argv:

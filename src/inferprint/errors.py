@@ -4,7 +4,7 @@
     ├── UnknownName           a model, GPU, node, service, region, zone ... that no catalogue holds
     ├── InvalidInput          a request field that cannot be: negative, missing, contradictory
     ├── DoesNotFit            a model that the stated hardware cannot hold
-    ├── LimitNotMet           a limit on time that no batch keeps
+    ├── LimitNotMet           a limit that no batch, or no configuration of a plan, keeps
     ├── Undisclosed           a value that is needed, that nobody has published and that was not given
     ├── CatalogueError        a data file or artefact that breaks the schema
     └── FileProblem           a usage file that cannot be read, mapped or written
@@ -14,7 +14,7 @@ Each message says what was asked, what is nearest and what to do next. The comma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class InferprintError(Exception):
@@ -119,19 +119,30 @@ class DoesNotFit(InferprintError):
 
 
 class LimitNotMet(InferprintError):
-    """A limit on time that not even one request alone keeps.
+    """A limit that not even one request alone keeps, or limits that no configuration of a plan keeps together.
 
     Parameters
     ----------
     field
         The limit that binds.
     nearest_ms
-        The least time that can be reached [ms].
+        The least time that can be reached [ms]; None where the limit is on something else.
+    nearest
+        The nearest that can be reached by limit, each in its own unit; for a plan.
     """
 
-    def __init__(self, field: str, message: str, *, nearest_ms: float, hint: str) -> None:
+    def __init__(
+        self,
+        field: str,
+        message: str,
+        *,
+        nearest_ms: float | None,
+        hint: str,
+        nearest: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__(f"{field}: {message}", hint=hint, field=field)
         self.nearest_ms = nearest_ms
+        self.nearest = dict(nearest or {})
 
 
 class Undisclosed(InferprintError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +11,21 @@ import click
 
 from inferprint._version import __version__
 from inferprint.cli.calibration import fit_command, validate_command
-from inferprint.cli.options import CATALOG, JSON, SETUP, WORK, Choice, catalogue_of, estimator_of, takes_request
+from inferprint.cli.fleet import fleet_command
+from inferprint.cli.options import (
+    CATALOG,
+    JSON,
+    SETUP,
+    WORK,
+    Choice,
+    catalogue_of,
+    column_mapping,
+    estimator_of,
+    takes_request,
+)
 from inferprint.cli.params import params_command
-from inferprint.errors import FileProblem, InvalidInput
+from inferprint.cli.planning import plan_command, sweep_command
+from inferprint.errors import InvalidInput
 from inferprint.estimate.estimate import request_from
 
 MODEL = click.argument("model", metavar="MODEL")
@@ -165,7 +176,7 @@ def run_command(
 
     with progress() as report:
         options = RunOptions(
-            columns=_mapping(column),
+            columns=column_mapping(column),
             fills=given,
             output_format=output,
             overwrite=overwrite,
@@ -178,19 +189,9 @@ def run_command(
         sys.exit(1)
 
 
-def _mapping(pairs: Iterable[str]) -> dict[str, str]:
-    """Pairs "field=column" as a mapping."""
-    mapping = {}
-    for pair in pairs:
-        field, equals, column = pair.partition("=")
-        if not (field and equals and column):
-            raise FileProblem(f"--column '{pair}' is not FIELD=COLUMN", hint="For example input_tokens=ContextTokens.")
-        if field in mapping:
-            raise FileProblem(f"--column names {field} twice", hint="Keep one of the columns.")
-        mapping[field] = column
-    return mapping
-
-
 app.add_command(params_command)
+app.add_command(plan_command)
+app.add_command(sweep_command)
 app.add_command(fit_command)
 app.add_command(validate_command)
+app.add_command(fleet_command)

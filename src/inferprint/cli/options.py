@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from inferprint.catalogue import Catalogue
+from inferprint.errors import FileProblem
 from inferprint.estimate import Estimator, default_catalogue
 from inferprint.quantities import METHODS
 
@@ -77,9 +78,64 @@ SETUP = (
 )
 
 
+LISTS = "list or repeat"
+
+PLAN = (
+    Choice("gpu_id", "--gpu", str, f"Accelerator; {LISTS}. Default: current data-centre ones", True),
+    Choice("node_id", "--node", str, f"Machine of the catalogue; {LISTS}", True),
+    Choice("gpu_count", "--gpu-count", str, f"Devices of a replica, such as 1,2,4 or 1..8; {LISTS}", True),
+    Choice("precision", "--precision", str, f"Number format of the weights; {LISTS}", True),
+    Choice("batch_size", "--batch-size", str, f"Requests per step, such as 1,8,64 or 1..256; {LISTS}", True),
+    Choice("techniques", "--technique", str, "Techniques joined by '+', or none; repeat for alternatives", True),
+    Choice("cloud_region", "--region", str, f"Cloud region, such as aws:us-east-1; {LISTS}", True),
+    Choice("country", "--country", str, f"ISO 3166 code of a country; {LISTS}", True),
+    Choice("grid_zone", "--grid-zone", str, f"Grid zone; {LISTS}", True),
+    *(choice for choice in WORK[:3]),
+    Choice("max_time_per_output_token_ms", "--max-time-per-output-token-ms", float, "Limit on the mean time per token"),
+    Choice("max_ttft_ms", "--max-ttft-ms", float, "Limit on the time to the first token"),
+    Choice("max_memory_gb", "--max-memory-gb", float, "Limit on the memory in use on a replica [1e9 bytes]"),
+    Choice("max_devices", "--max-devices", int, "Limit on the devices of a replica"),
+    Choice("min_tokens_per_s", "--min-tokens-per-s", float, "Output tokens per second of a replica, at least"),
+    Choice("usd_per_gpu_hour", "--usd-per-gpu-hour", str, "Price of a device hour: USD, or GPU=USD; may repeat", True),
+    *(choice for choice in SETUP if choice.field in ("active_share", "pue", "grid_gco2e_per_kwh", "engine")),
+    *(choice for choice in SETUP if choice.field in ("total_params_b", "active_params_b")),
+    Choice("objectives", "--objective", str, f"What to make small or large; {LISTS}, the first one sorts", True),
+    Choice("top", "--top", int, "Configurations of the front that are shown; 20 by default"),
+)
+"""Options of a plan: the axes that it searches, its limits and its objectives."""
+
+SWEEP = (
+    Choice("over", "--over", str, "AXIS=VALUES, such as batch-size=1..64 or gpu=ID,ID; once or twice", True),
+    Choice("quantity", "--quantity", str, "What to show; usage_energy_wh by default"),
+)
+
+
+FOLLOWS_FROM_LOAD = (
+    "active_share",
+    "time_per_output_token_ms",
+    "request_duration_ms",
+    "managed_service_id",
+    "conservative",
+)
+"""Fields of a request that follow from the load, or that a fleet of one's own has no use for."""
+
+FLEET = (
+    Choice("requests_per_second", "--requests-per-second", float, "Mean load"),
+    Choice("peak_requests_per_second", "--peak-requests-per-second", float, "Load of the busiest hour; else assumed"),
+    Choice("length_spread", "--length-spread", float, "Standard deviation of the lengths over their mean"),
+    Choice("log", "--log", str, "Usage table with times, in place of a rate and lengths; may be repeated", True),
+    Choice("columns", "--column", str, "FIELD=COLUMN of the log; may be repeated", True),
+    Choice("headroom", "--headroom", float, "Share of the capacity that is kept free in the busiest hour"),
+    Choice("usd_per_gpu_hour", "--usd-per-gpu-hour", float, "Price of a powered accelerator"),
+    *(choice for choice in WORK[:3]),
+    *(choice for choice in SETUP if choice.field not in FOLLOWS_FROM_LOAD),
+)
+"""Options of a fleet: its load and how it is served."""
+
+
 def flag_of(field: str) -> str:
     """The option that fills a request field; empty where none does."""
-    return next((choice.flag for choice in (*WORK, *SETUP) if choice.field == field), "")
+    return next((choice.flag for choice in (*WORK, *SETUP, *PLAN, *SWEEP, *FLEET) if choice.field == field), "")
 
 
 CATALOG = click.option(
@@ -121,3 +177,16 @@ def catalogue_of(folder: Path | None) -> Catalogue:
 def estimator_of(folder: Path | None) -> Estimator:
     """An estimator on the chosen catalogue."""
     return Estimator(catalogue_of(folder))
+
+
+def column_mapping(pairs: Iterable[str]) -> dict[str, str]:
+    """Pairs "field=column" as a mapping."""
+    mapping = {}
+    for pair in pairs:
+        field, equals, column = pair.partition("=")
+        if not (field and equals and column):
+            raise FileProblem(f"--column '{pair}' is not FIELD=COLUMN", hint="For example input_tokens=ContextTokens.")
+        if field in mapping:
+            raise FileProblem(f"--column names {field} twice", hint="Keep one of the columns.")
+        mapping[field] = column
+    return mapping

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from inferprint.catalogue import Service
-from inferprint.modalities.text import TEXT
 from inferprint.physics.serving import Serving
 from inferprint.quantities import Z95, Range
 from inferprint.rates.draws import SIZE, Array, central
@@ -60,13 +59,13 @@ def target_of(situation: Situation, serving: Serving) -> Target | None:
     if situation.batch_is_known:
         return None
     if setup.measured_seconds_per_token is not None:
-        per_token = decode_per_token(TEXT, situation.usual_lengths, window)
+        per_token = decode_per_token(situation.modality, situation.usual_lengths, window)
         return Target(
             "measured", (per_token,), (0.0,), (setup.measured_seconds_per_token,), ("time_per_output_token_ms",)
         )
     if setup.measured_seconds is not None and setup.measured_work is not None:
         n_in, cached, n_out = setup.measured_work
-        work = counted(TEXT, (n_in, n_out), window, cached=cached)
+        work = counted(situation.modality, (n_in, n_out), window, cached=cached)
         return Target("measured", (work,), (0.0,), (setup.measured_seconds,), ("request_duration_ms",))
     return _limits(situation, serving)
 
@@ -77,7 +76,10 @@ def _limits(situation: Situation, serving: Serving) -> Target | None:
     A prompt waits for the step that runs when it comes, and its own passes run beside steps of the others.
     """
     setup, lengths, window = situation.setup, situation.usual_lengths, float(serving.shape.window_tokens)
-    per_token, prompt = decode_per_token(TEXT, lengths, window), counted(TEXT, (lengths[0], 0.0), window)
+    per_token, prompt = (
+        decode_per_token(situation.modality, lengths, window),
+        counted(situation.modality, (lengths[0], 0.0), window),
+    )
     waits = first_token_steps(situation, serving)
     limits = (
         (per_token, 0.0, setup.max_seconds_per_token, "max_time_per_output_token_ms"),
@@ -135,7 +137,9 @@ def times_over_target(
     """
     replica = replica_of(situation, case, serving, devices)
     rates = duration_rates(situation, case, serving.shape, replica, traffic_of(situation, serving, batches))[0]
-    per_token = rates @ decode_per_token(TEXT, situation.usual_lengths, float(serving.shape.window_tokens))
+    per_token = rates @ decode_per_token(
+        situation.modality, situation.usual_lengths, float(serving.shape.window_tokens)
+    )
     seen = [
         (rates @ features + steps * per_token) / seconds
         for features, steps, seconds in zip(target.features, target.steps, target.seconds, strict=True)

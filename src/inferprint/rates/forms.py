@@ -88,12 +88,12 @@ def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], level: Leve
     )
 
 
-def _unknown_engine(situation: Situation) -> Any:
+def _unknown_engine(situation: Situation, case: Case, shape: ModelShape) -> Any:
     """Factor on energy and time for what is not known of the engine: its age, and a service's layout of experts."""
     age: Any = 1.0
     if situation.setup.engine is None and situation.engine.kind == "server":
         age = situation.drawn("engine age", "engine-age")
-    age = age * _unknown_precision(situation)
+    age = age * _unknown_precision(situation, case, shape)
     sparse = situation.sizes.active < situation.sizes.total
     wide = sparse and situation.sizes.total >= situation.prior("layout.wide-experts-from").value.value
     if situation.hosting.kind != "service" or not wide:
@@ -101,10 +101,11 @@ def _unknown_engine(situation: Situation) -> Any:
     return age * situation.drawn("parallel layout", "layout.wide-experts")
 
 
-def _unknown_precision(situation: Situation) -> Any:
+def _unknown_precision(situation: Situation, case: Case, shape: ModelShape) -> Any:
     """Factor on energy and time for a service that may serve another number format than the published one."""
     of_16_bits = situation.model.native_precision in ("bf16", "fp16", "fp32", None)
-    known = situation.precision_stated or situation.format_undisclosed
+    other = bool(np.any(np.not_equal(shape.bytes_per_param, case.precision.bytes_per_param)))
+    known = situation.precision_stated or situation.format_undisclosed or other
     if situation.hosting.kind != "service" or known or not of_16_bits:
         return 1.0
     return situation.drawn("precision", "precision-at-service")
@@ -141,7 +142,7 @@ def energy_rates(
     tags = tags_of(situation, case)
     logs = situation.parameters(form)
     names = level_of(form, tags)
-    engine, power = _unknown_engine(situation), case.gpu.max_power_w or 0.0
+    engine, power = _unknown_engine(situation, case, shape), case.gpu.max_power_w or 0.0
     level = np.exp(sum((logs[name] for name in names), start=0.0)) * engine
     joules = device_energy(1.0, replica.devices, power, level * served_residual(situation, form, traffic.batch))
     ideal, coefficients = TEXT.share(shape, replica, traffic), coefficients_of(situation, form, tags)
@@ -151,13 +152,13 @@ def energy_rates(
 
 
 def _seconds(
-    situation: Situation, case: Case, ideal: Ideal, form: Form, residual: Any
+    situation: Situation, case: Case, shape: ModelShape, ideal: Ideal, form: Form, residual: Any
 ) -> tuple[Array, tuple[TermDetail, ...]]:
     """Rates of a form that gives seconds, and its central case in detail."""
     tags = tags_of(situation, case)
     logs = situation.parameters(form)
     names = level_of(form, tags)
-    engine = _unknown_engine(situation)
+    engine = _unknown_engine(situation, case, shape)
     level = full(np.exp(sum((logs[name] for name in names), start=0.0)) * engine)
     coefficients = coefficients_of(situation, form, tags)
     effects = tuple(form.effects[name] for name in names)
@@ -171,10 +172,12 @@ def duration_rates(
     """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
     if situation.engine.kind == "local":
         form = situation.catalogue.forms["duration.single"]
-        return _seconds(situation, case, TEXT.alone(shape, replica, traffic), form, _part_residual(situation, form))
+        return _seconds(
+            situation, case, shape, TEXT.alone(shape, replica, traffic), form, _part_residual(situation, form)
+        )
     form = situation.catalogue.forms["duration.served"]
     residual = full(served_residual(situation, form, traffic.batch))[:, None]
-    return _seconds(situation, case, TEXT.seen(shape, replica, traffic), form, residual)
+    return _seconds(situation, case, shape, TEXT.seen(shape, replica, traffic), form, residual)
 
 
 def _part_residual(situation: Situation, form: Form) -> Array:
@@ -189,7 +192,7 @@ def device_time_rates(situation: Situation, case: Case, shape: ModelShape, repli
         return duration_rates(situation, case, shape, replica, traffic)[0]
     form = situation.catalogue.forms["duration.served"]
     residual = full(served_residual(situation, form, traffic.batch))[:, None]
-    return _seconds(situation, case, TEXT.share(shape, replica, traffic), form, residual)[0]
+    return _seconds(situation, case, shape, TEXT.share(shape, replica, traffic), form, residual)[0]
 
 
 def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices: Any) -> Array:
@@ -258,7 +261,7 @@ def within_limit(situation: Situation, duration: Array, window: float) -> Array:
     limit = situation.setup.max_seconds_per_token
     if limit is None or situation.batch_is_known:
         return duration
-    per_token = duration @ decode_per_token(TEXT, situation.usual_lengths, window)
+    per_token = duration @ decode_per_token(situation.modality, situation.usual_lengths, window)
     return with_decode_rate(duration, np.minimum(per_token, limit))
 
 

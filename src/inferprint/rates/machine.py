@@ -51,7 +51,7 @@ from inferprint.rates.operating_point import (
 from inferprint.rates.per_second import manufacture, per_second
 from inferprint.rates.serving import replica_of, serving_of, traffic_of
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import Case, Situation, counted, rewritten
+from inferprint.rates.situation import Case, Situation, counted
 from inferprint.techniques.apply import parse, stated_precision
 from inferprint.units import GIGA
 
@@ -103,7 +103,7 @@ def card_of(situation: Situation, match: ModelMatch, draws: MachineDraws, window
     node = hosting.candidates[0].node if hosting.kind == "cloud" else None
     return MachineCard(
         model=match.model.id,
-        modality=rewritten(TEXT, situation.uses),
+        modality=situation.modality,
         draws=draws,
         window=window,
         context_length=match.model.context_length,

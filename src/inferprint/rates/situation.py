@@ -75,6 +75,11 @@ class Situation:
         """True where nobody states the format of a model whose size is predicted too."""
         return self.sizes.total_range is not None and not self.precision_stated and not self.model.native_precision
 
+    @property
+    def modality(self) -> Modality:
+        """Text, with what techniques make of its work."""
+        return rewritten(TEXT, self.uses)
+
     def prior(self, name: str) -> Prior:
         """An assumption of the catalogue."""
         return self.catalogue.priors[name]
