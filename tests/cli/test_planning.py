@@ -40,7 +40,7 @@ def test_a_plan_agrees_with_an_estimate_of_the_same_options(call):
     count = str(first["gpu_count"])
     words = ["--gpu", first["gpu_id"], "--gpu-count", count, "--replica-gpu-count", count, "--country", "FR"]
     words += ["--precision", first["precision"], "--batch-size", str(first["batch_size"])]
-    words += ["--input-tokens", "700", "--output-tokens", "300"]
+    words += ["--input-tokens", "700", "--output-tokens", "300", "--usual-input-tokens", "700"]
     alone = json.loads(call("estimate", "llama-3.1-70b", *words, "--json")[1])
     for name in ("usage_energy_wh", "usage_emissions_gco2e", "usage_water_ml", "embodied_water_ml", "duration_ms"):
         assert first[name] == pytest.approx(alone[name], rel=1e-9)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.setups import ESTIMATOR
@@ -28,20 +30,23 @@ def test_what_fits_decides_the_batches_where_a_function_gives_them():
 
 def test_longer_requests_leave_less_room_and_wait_longer():
     usual = rates_by_batch(CATALOGUE, SETUP)
-    long = rates_by_batch(CATALOGUE, SETUP, lengths=(20_000.0, 300.0))
+    long = rates_by_batch(CATALOGUE, replace(SETUP, traffic=(20_000.0, 300.0, 0.0)))
     assert long.fits < usual.fits / 10
     assert long.time_to_first_token_s[0] > 5 * usual.time_to_first_token_s[0]
 
 
-def test_shorter_requests_leave_no_more_room_than_the_usual_ones():
-    assert rates_by_batch(CATALOGUE, SETUP, lengths=(10.0, 10.0)).fits == rates_by_batch(CATALOGUE, SETUP).fits
+def test_cached_prompts_of_the_others_leave_their_steps_shorter():
+    hits = rates_by_batch(CATALOGUE, replace(SETUP, techniques=("prefix-caching:hit_rate=0.8",)))
+    usual = rates_by_batch(CATALOGUE, SETUP)
+    assert hits.time_per_output_token_s[300] < 0.98 * usual.time_per_output_token_s[300]
+    assert hits.time_to_first_token_s[0] < 0.6 * usual.time_to_first_token_s[0]
 
 
 def test_the_fewest_devices_hold_the_model_and_one_request():
     bare = MachineSetup(model_id="llama-3.1-70b", gpu_id="h100_80gb_sxm")
     assert fewest_devices(CATALOGUE, bare) == (4, False)
     # A request of 600,000 tokens keeps 196 GB: twice the devices.
-    assert fewest_devices(CATALOGUE, bare, lengths=(600_000.0, 1.0)) == (8, False)
+    assert fewest_devices(CATALOGUE, replace(bare, traffic=(600_000.0, 1.0, 0.0))) == (8, False)
 
 
 def test_a_layout_of_techniques_fixes_the_devices():

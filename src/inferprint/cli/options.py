@@ -62,6 +62,8 @@ SETUP = (
         "Limit that the service keeps: gives the batch",
     ),
     Choice("max_ttft_ms", "--max-ttft-ms", float, "Limit on the time to the first token; likewise"),
+    Choice("usual_input_tokens", "--usual-input-tokens", float, "Mean prompt of the other requests of a batch"),
+    Choice("usual_output_tokens", "--usual-output-tokens", float, "Mean answer of the other requests of a batch"),
     Choice("engine", "--engine", str, "Serving software: vllm, vllm-2024, tensorrt-llm, sglang, llama.cpp ..."),
     Choice("precision", "--precision", str, "Number format of the weights, such as fp8 or q4_k_m"),
     Choice("techniques", "--technique", str, "Serving technique, NAME[:key=value,...]; may be repeated", True),
@@ -116,6 +118,8 @@ FOLLOWS_FROM_LOAD = (
     "request_duration_ms",
     "managed_service_id",
     "conservative",
+    "usual_input_tokens",
+    "usual_output_tokens",
 )
 """Fields of a request that follow from the load, or that a fleet of one's own has no use for."""
 

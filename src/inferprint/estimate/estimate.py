@@ -127,6 +127,7 @@ def _work(request: Request) -> dict[str, float]:
 def machine_setup(request: Request) -> MachineSetup:
     """The part of a request that decides its machine card."""
     duration, per_token = request.request_duration_ms, request.time_per_output_token_ms
+    lengths = (request.usual_input_tokens, request.usual_output_tokens, 0.0)
     max_per_token, max_first = request.max_time_per_output_token_ms, request.max_ttft_ms
     known_batch = request.batch_size is not None
     work = None
@@ -146,6 +147,7 @@ def machine_setup(request: Request) -> MachineSetup:
         precision=request.precision,
         engine=request.engine,
         techniques=request.techniques,
+        traffic=None if lengths[:2] == (None, None) else lengths,
         active_share=request.active_share,
         total_params_b=request.total_params_b,
         active_params_b=request.active_params_b,

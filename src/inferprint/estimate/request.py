@@ -53,6 +53,8 @@ class Request:
     max_time_per_output_token_ms, max_ttft_ms
         Limits [ms] that the operator keeps, on the mean time per output token and on the time to the first one: the
         batch is the largest that keeps them and fits.
+    usual_input_tokens, usual_output_tokens
+        Mean lengths of the other requests that share the steps [tokens]; usual ones of the catalogue by default.
     precision
         Number format of the weights.
     engine
@@ -87,6 +89,8 @@ class Request:
     request_duration_ms: float | None = None
     max_time_per_output_token_ms: float | None = None
     max_ttft_ms: float | None = None
+    usual_input_tokens: float | None = None
+    usual_output_tokens: float | None = None
     precision: str | None = None
     engine: str | None = None
     techniques: tuple[str, ...] = ()
@@ -110,6 +114,7 @@ class Request:
 
 TOKEN_FIELDS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 TIME_FIELDS = ("time_per_output_token_ms", "request_duration_ms")
+USUAL_FIELDS = ("usual_input_tokens", "usual_output_tokens")
 LIMIT_FIELDS = ("max_time_per_output_token_ms", "max_ttft_ms")
 NAME_FIELDS = (
     "model_id",
@@ -130,6 +135,7 @@ NUMBER_FIELDS = (
     "time_per_output_token_ms",
     "request_duration_ms",
     *LIMIT_FIELDS,
+    *USUAL_FIELDS,
     "active_share",
     "pue",
     "wue_l_per_kwh",
@@ -170,7 +176,16 @@ def validated(request: Request) -> Request:
     if request.method not in METHODS:
         raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")
     _check_times(request)
+    _check_usual(request)
     return request
+
+
+def _check_usual(request: Request) -> None:
+    """Lengths of the other requests: prompts from 0, answers from 1."""
+    for name, least in zip(USUAL_FIELDS, (0, 1), strict=True):
+        value = getattr(request, name)
+        if value is not None and not least <= value <= MAX_TOKENS:
+            raise InvalidInput(name, f"{value:g} tokens", hint=f"{least} to {MAX_TOKENS:g}.")
 
 
 def check_tokens(request: Request) -> None:

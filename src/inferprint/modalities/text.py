@@ -121,10 +121,11 @@ def _step(shape: ModelShape, replica: Replica, traffic: Traffic, *, all_requests
         one_for_all = terms.shared_step(shape, replica, batch * tokens)
         return {**_times(one_for_all, shared), **_times(terms.own_step(shape, replica, tokens), own)}
 
-    verified = step(1 + steps.drafted)
-    drafts = _times(step(1.0), steps.drafted * steps.draft_cost)
+    cost = step(1 + steps.drafted)
+    if np.any(steps.drafted):
+        cost = _plus(cost, _times(step(1.0), steps.drafted * steps.draft_cost))
     unfilled = 1.0 if all_requests else traffic.fill
-    return _times(_plus(verified, drafts), 1 / (steps.accepted * unfilled))
+    return _times(cost, 1 / (steps.accepted * unfilled))
 
 
 def _answer(shape: ModelShape, replica: Replica, factor: Any) -> dict[str, dict[str, Any]]:
@@ -166,11 +167,11 @@ def seen(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
         "request": _prompt_pass(shape, here),
         **prompt,
         **_answer(shape, replica, reading),
-        "output_tokens": _plus(step, _others(shape, replica, traffic, reading)),
+        "output_tokens": _plus(step, _others(shape, replica, traffic, reading, prompt)),
     }
 
 
-def _others(shape: ModelShape, replica: Replica, traffic: Traffic, reading: Any) -> dict[str, Any]:
+def _others(shape: ModelShape, replica: Replica, traffic: Traffic, reading: Any, prompt: Ideal) -> dict[str, Any]:
     """Cache reads of the other B - 1 requests, and their prompts where the same devices compute them, per token."""
     others = traffic.batch - 1
     n_in, n_out = traffic.input_tokens, traffic.output_tokens
@@ -179,14 +180,17 @@ def _others(shape: ModelShape, replica: Replica, traffic: Traffic, reading: Any)
     reads = {"kv_reads": others * reading * (full * context + windowed * np.minimum(context, shape.window_tokens))}
     if replica.prompts is not None:
         return reads
+    cached, window = traffic.cached_tokens, shape.window_tokens
+    fresh = n_in - cached
     counts = {
         "media_prompts": traffic.media_prompts,
-        "fresh_input_tokens": n_in,
-        "later_chunk_tokens": np.maximum(n_in - traffic.chunk_tokens, 0.0),
-        "prompt_pairs": work.causal_pairs(n_in, 0.0),
-        "windowed_prompt_pairs": work.windowed_causal_pairs(n_in, 0.0, shape.window_tokens, np.minimum),
+        "fresh_input_tokens": fresh,
+        "later_chunk_tokens": np.maximum(fresh - traffic.chunk_tokens, 0.0),
+        "prompt_pairs": work.causal_pairs(fresh, cached),
+        "windowed_prompt_pairs": work.windowed_causal_pairs(fresh, cached, window, np.minimum),
+        "cached_input_tokens": cached,
+        "windowed_cached_tokens": np.minimum(cached, window),
     }
-    prompt = _prompt(shape, replica, traffic)
     return _plus(reads, *(_times(prompt[name], others / n_out * count) for name, count in counts.items()))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from inferprint.physics.terms import ModelShape, Steps, expert_params
+from inferprint.physics.terms import ModelShape, Steps
 from inferprint.quantities import equation
 
 REPLICA_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -145,7 +145,7 @@ def memory_needed(serving: Serving, batch: Any, context: Any, devices: Any) -> A
         Devices of the replica.
     """
     shape, memory = serving.shape, serving.memory
-    experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
+    experts = shape.expert_params
     held = experts + serving.layout.ranks * (shape.total_params - experts)
     weights = held * shape.bytes_per_param * (1 + memory.overhead + memory.draft_share)
     return weights + batch * cache_bytes(serving, context) + devices * memory.work_bytes

@@ -81,6 +81,12 @@ class ModelShape:
     cache_unpacking: Any = 1.0
     windowed_cache_unpacking: Any = 1.0
     routing: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+    expert_params: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the parameters in experts once: every step asks for them."""
+        found = expert_params(self.total_params, self.active_params, self.expert_share)
+        object.__setattr__(self, "expert_params", found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,8 @@ class Traffic:
     ----------
     media_prompts
         Share of the others with a picture or video in the prompt.
+    cached_tokens
+        Of the others' prompts, what a cache holds already [tokens].
     fill
         Share of the places in a step that yield a token.
     steps
@@ -172,6 +180,7 @@ class Traffic:
     input_tokens: Any
     output_tokens: Any
     media_prompts: Any = 0.0
+    cached_tokens: Any = 0.0
     fill: Any = 1.0
     steps: Steps = field(default_factory=Steps)
     chunk_tokens: Any = np.inf
@@ -244,7 +253,7 @@ def shared_step(shape: ModelShape, replica: Replica, tokens: Any) -> dict[str, A
     Weight terms in seconds; the layers of each kind are counts, their coefficient is in seconds each. Every rank holds
     the weights outside the experts and reads them for its own sequences.
     """
-    experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
+    experts = shape.expert_params
     dense = shape.total_params - experts
     b = shape.bytes_per_param * shape.unpacking
     # Even the busiest rank reads each of its experts once at most.
@@ -264,7 +273,7 @@ def own_step(shape: ModelShape, replica: Replica, tokens: Any = 1.0) -> dict[str
     `state_space_layers` and `sequences` are counts, their coefficient is in seconds each; a rank handles its own
     sequences only.
     """
-    experts = expert_params(shape.total_params, shape.active_params, shape.expert_share)
+    experts = shape.expert_params
     busiest = shape.expert_imbalance * experts * shape.expert_share
     return {
         "dense_arithmetic": tokens * compute_seconds(2 * (shape.total_params - experts), replica, replica.flops),
@@ -301,7 +310,7 @@ def cache_transfer_seconds(shape: ModelShape, replica: Replica) -> Any:
 @equation("tau_lin = 2 (P_act + (i - 1) P_exp k/E) / (G A_f) per fresh token", "docs/method.md#prompt")
 def prompt_linear_seconds(shape: ModelShape, replica: Replica) -> Any:
     """Ideal seconds of the matrix products of one fresh prompt token; the busiest rank of experts decides."""
-    experts = expert_params(shape.total_params, shape.active_params, shape.expert_share) * shape.expert_share
+    experts = shape.expert_params * shape.expert_share
     return compute_seconds(2 * (shape.active_params + (shape.expert_imbalance - 1) * experts), replica, replica.flops)
 
 

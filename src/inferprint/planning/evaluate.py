@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,10 @@ from inferprint.rates import OUTPUTS, MachineSetup, PlaceCard
 from inferprint.rates.by_batch import ByBatch, rates_by_batch
 from inferprint.rates.draws import Array, Indices, central
 from inferprint.rates.hosting import on_a_desk
-from inferprint.techniques.apply import parse
 from inferprint.units import BYTES_PER_GB
 
-KEPT = 64
-"""Rates that are kept: sets of techniques that differ in the work alone share them."""
-
-Rates = Callable[[MachineSetup, tuple[float, ...]], ByBatch]
+MACHINE_QUANTITIES_OF_COLUMNS = frozenset(OUTPUTS[name][0] for name in OUTPUTS_OF_COLUMNS)
+"""What a machine card has to give for the columns of a plan."""
 
 REFUSED_FIELDS = ("techniques", "replica_gpu_count", "gpu_count", "cloud_region", "country", "grid_zone", "precision")
 """Fields whose refusal concerns one configuration and leaves the others possible."""
@@ -90,7 +86,6 @@ class _Rows:
         self.refused: Counter[str] = Counter()
         self.first: InferprintError | None = None
         self.most = (0.0, "")
-        self.rates = lru_cache(maxsize=KEPT)(partial(_by_batch, space))
 
     def refuse(self, reason: str, count: int, error: InferprintError | None) -> None:
         """Count configurations that cannot be."""
@@ -102,7 +97,7 @@ class _Rows:
     def add(self, replica: Replica) -> None:
         """Evaluate one replica at all its batches and places."""
         try:
-            for rates, tried in _rates(self.space, replica, self.rates):
+            for rates, tried in _rates(self.space, replica):
                 self._evaluate(replica, rates, tried)
         except InferprintError as error:
             batches = len(self.space.search.batch_sizes) or 1
@@ -124,13 +119,14 @@ class _Rows:
             rates.first_token_steps,
             self.space.price(replica.gpu_id),
         )
+        quantities = {name: rates.per_request(name, served.features) for name in MACHINE_QUANTITIES_OF_COLUMNS}
         for index, place in enumerate(places):
             try:
                 card = self.space.estimator.place(place_setup(self.space.request(replica, place, None), rates.card))
             except InferprintError as error:
                 self.refuse(_reason(error), fitting, error)
                 continue
-            values = columns(rates.card, _outputs(rates, card, served.features), served)
+            values = columns(rates.card, _outputs(quantities, card), served)
             part = {name: value[at] for name, value in values.items()}
             part["memory_gb"] = rates.memory_bytes[at] / BYTES_PER_GB
             part["devices"] = np.full(fitting, rates.devices)
@@ -191,19 +187,15 @@ def _reason(error: InferprintError) -> str:
 def _by_batch(space: Space, setup: MachineSetup, batches: tuple[float, ...]) -> ByBatch:
     """Rates of a setup, at the batches of the search where none are given."""
     tried = np.array(batches) if batches else space.batches
-    return rates_by_batch(space.catalogue, setup, tried, lengths=space.lengths)
+    return rates_by_batch(space.catalogue, setup, tried)
 
 
-def _rates(space: Space, replica: Replica, rates: Rates) -> Iterator[tuple[ByBatch, Array]]:
+def _rates(space: Space, replica: Replica) -> Iterator[tuple[ByBatch, Array]]:
     """Rates of a replica with the batches to try; on a desk one request alone has another engine than several."""
     setup = machine_setup(space.request(replica, Place(), None))
-    uses = parse(setup.techniques)
-    # Techniques that rewrite the work alone leave the rates as they are.
-    apart = {technique.name for technique, _ in uses if technique.rewrite is None and technique.precision is None}
-    setup = replace(setup, techniques=tuple(t for t in setup.techniques if t.partition(":")[0] not in apart))
 
     def at(*batches: float) -> ByBatch:
-        return rates(setup, batches).with_work_of(uses) if apart else rates(setup, batches)
+        return _by_batch(space, setup, batches)
 
     if space.search.engine is not None or not on_a_desk(space.catalogue.gpus[replica.gpu_id]):
         found = at()
@@ -215,10 +207,10 @@ def _rates(space: Space, replica: Replica, rates: Rates) -> Iterator[tuple[ByBat
             yield at(*batches.tolist()), batches
 
 
-def _outputs(rates: ByBatch, place: PlaceCard, features: Array) -> dict[str, Array]:
+def _outputs(quantities: Mapping[str, Array], place: PlaceCard) -> dict[str, Array]:
     """Central outputs by batch: batches stand where a card has draws, so the place gives its central factors."""
     found = {}
     for name in OUTPUTS_OF_COLUMNS:
         quantity, factor, unit = OUTPUTS[name]
-        found[name] = rates.per_request(quantity, features) * (central(place.draws[factor]) if factor else 1.0) * unit
+        found[name] = quantities[quantity] * (central(place.draws[factor]) if factor else 1.0) * unit
     return found

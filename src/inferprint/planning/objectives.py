@@ -80,7 +80,7 @@ def columns(card: MachineCard, outputs: Mapping[str, Any], served: Served) -> di
     first = time_to_first_token(card, f, served.output_tokens, served.steps)
     duration = draws.duration @ f
     tokens_per_s = draws.batch * served.output_tokens / np.where(duration > 0, duration, np.nan)
-    device_seconds = draws.devices * (draws.seconds @ f) / draws.active_share
+    device_seconds = draws.timed_devices * (draws.seconds @ f) / draws.active_share
     return {
         **outputs,
         "carbon_gco2e": outputs["usage_emissions_gco2e"] + outputs["embodied_emissions_gco2e"],

@@ -189,6 +189,8 @@ class Space:
             input_tokens=self.lengths[0],
             output_tokens=self.lengths[1],
             cached_input_tokens=self.search.cached_input_tokens,
+            usual_input_tokens=self.search.input_tokens,
+            usual_output_tokens=self.search.output_tokens,
             batch_size=batch,
             **stated,
             **replica.fields,
@@ -239,7 +241,7 @@ class Space:
     def fewest(self, bare: Replica) -> Fewest:
         """Fewest devices that hold the model and one request, and whether the techniques allow no other number."""
         setup = machine_setup(self.request(replace(bare, gpu_count=None), Place(), None))
-        return fewest_devices(self.catalogue, setup, lengths=self.lengths)
+        return fewest_devices(self.catalogue, setup)
 
     def batches(self, fits: float) -> Array:
         """Batches to try on a replica that holds `fits` requests: as stated, else spaced in logs; rising."""
@@ -269,9 +271,9 @@ def space_of(search: Search, estimator: Estimator) -> Space:
         raise InvalidInput("usd_per_gpu_hour", "is missing for the objective 'cost'", hint="Give what a device costs.")
     space = Space(search, estimator, _hardware(catalogue, search), _precisions(catalogue, search))
     # Everything else that a request may say is checked as that of a request.
-    validated(space.request(Replica(space.hardware[0][0], None, 1, None, ()), Place(), 1.0))
     if space.lengths[1] < 1:
         raise InvalidInput("output_tokens", "a plan needs an answer", hint="Give 1 or more.")
+    validated(space.request(Replica(space.hardware[0][0], None, 1, None, ()), Place(), 1.0))
     return space
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from inferprint.catalogue import Catalogue, ModelMatch
 from inferprint.errors import InvalidInput
-from inferprint.modalities.text import TEXT
 from inferprint.physics.serving import MAX_DEVICES, Serving, batch_that_fits, memory_needed, smallest_replica
 from inferprint.rates.batch import first_token_steps
 from inferprint.rates.card import MachineCard
@@ -20,11 +19,18 @@ from inferprint.rates.machine import card_of, rates_at, shape_of, situation_of
 from inferprint.rates.operating_point import replica_and_room, stated_replica
 from inferprint.rates.serving import serving_of
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import Case, Situation, counted, rewritten
-from inferprint.techniques.apply import Use
+from inferprint.rates.situation import Case, Situation, counted
 
-__all__ = ["MAX_DEVICES", "ByBatch", "Fewest", "Lengths", "fewest_devices", "rates_by_batch", "time_per_output_token"]
-__all__ += ["time_to_first_token"]
+__all__ = [
+    "MAX_DEVICES",
+    "ByBatch",
+    "Fewest",
+    "Lengths",
+    "fewest_devices",
+    "rates_by_batch",
+    "time_per_output_token",
+    "time_to_first_token",
+]
 
 Lengths = tuple[float, float]
 """Prompt and answer of a request [tokens]."""
@@ -50,7 +56,7 @@ class ByBatch:
     first_token_steps
         Decode steps that a first token waits for beside its own prompt.
     time_per_output_token_s, time_to_first_token_s
-        Of a request of the stated lengths, without techniques that shorten its prompt [s], shape (SIZE,).
+        Of a request of the usual lengths [s], shape (SIZE,).
     """
 
     card: MachineCard
@@ -69,10 +75,6 @@ class ByBatch:
         found: Array = self.card.quantity(quantity) @ features
         return found
 
-    def with_work_of(self, uses: Iterable[Use]) -> ByBatch:
-        """The same rates for techniques that rewrite the work of a request and nothing else."""
-        return replace(self, card=replace(self.card, modality=rewritten(TEXT, uses)))
-
     def features(self, work: dict[str, float]) -> Array:
         """Features of a request, techniques included."""
         return np.array(self.card.modality.count(work, self.card.window, min), dtype=float)
@@ -86,21 +88,12 @@ class _Point:
     match: ModelMatch
     case: Case
     serving: Serving
-    lengths: Lengths
-    own: Situation
-
-    @property
-    def context(self) -> float:
-        """Tokens that a request in flight keeps: as the usual ones, or as those asked about where they are longer."""
-        return max(self.situation.usual_context, self.own.usual_context)
 
 
 def rates_by_batch(
     catalogue: Catalogue,
     setup: MachineSetup,
     batches: Array | Callable[[float], Array] | None = None,
-    *,
-    lengths: Lengths | None = None,
 ) -> ByBatch:
     """Rates of a stated accelerator at many batch sizes.
 
@@ -111,8 +104,6 @@ def rates_by_batch(
     batches
         Requests per step in rising order, at most SIZE of them, or what gives them for the number that fits; from 1 to
         what fits by default.
-    lengths
-        Of the requests that the replica serves; the usual ones by default. They decide what fits and the times.
 
     Raises
     ------
@@ -122,28 +113,29 @@ def rates_by_batch(
     if isinstance(batches, np.ndarray) and len(batches) and batches[0] > 1:
         # Who serves several requests at a time has a server's engine, on a desk too.
         setup = replace(setup, batch_size=float(batches[0]))
-    point = _point(catalogue, setup, lengths)
+    point = _point(catalogue, setup)
     situation, serving, memory = point.situation, point.serving, point.serving.memory
     devices, _ = replica_and_room(situation, point.case, serving, 1.0)
-    fits = float(np.floor(central(batch_that_fits(serving, point.context, devices))))
+    context, lengths = situation.usual_context, situation.usual_lengths
+    fits = float(np.floor(central(batch_that_fits(serving, context, devices))))
     tried = (batches or _spaced)(fits) if not isinstance(batches, np.ndarray) else batches
     sizes = np.minimum(_filled(tried), max(fits, 1.0))
     draws = rates_at(situation, point.case, serving, (devices, sizes))
     window = float(serving.shape.window_tokens)
     card = card_of(situation, point.match, draws, window)
-    steps = first_token_steps(point.own, serving)
-    features = counted(TEXT, point.lengths, window)
+    steps = first_token_steps(situation, serving)
+    features = counted(situation.modality, lengths, window)
     return ByBatch(
         card=card,
         batches=sizes,
         fits=fits,
         devices=central(devices),
         node_devices=_node_devices(point, devices),
-        memory_bytes=_spread(memory_needed(serving, sizes, point.context, devices)),
+        memory_bytes=_spread(memory_needed(serving, sizes, context, devices)),
         usable_bytes=float(memory.usable * memory.device_bytes * central(devices)),
         first_token_steps=steps,
-        time_per_output_token_s=time_per_output_token(card, features, point.lengths[1]),
-        time_to_first_token_s=time_to_first_token(card, features, point.lengths[1], steps),
+        time_per_output_token_s=time_per_output_token(card, features, lengths[1]),
+        time_to_first_token_s=time_to_first_token(card, features, lengths[1], steps),
     )
 
 
@@ -154,7 +146,7 @@ class Fewest(NamedTuple):
     fixed: bool
 
 
-def fewest_devices(catalogue: Catalogue, setup: MachineSetup, *, lengths: Lengths | None = None) -> Fewest:
+def fewest_devices(catalogue: Catalogue, setup: MachineSetup) -> Fewest:
     """Fewest devices of a stated accelerator, as the techniques lay them out, that hold the model and one request.
 
     Raises
@@ -162,14 +154,14 @@ def fewest_devices(catalogue: Catalogue, setup: MachineSetup, *, lengths: Length
     DoesNotFit
         No replica holds it.
     """
-    point = _point(catalogue, setup, lengths)
+    point = _point(catalogue, setup)
     situation, serving = point.situation, point.serving
     devices = central(replica_and_room(situation, point.case, serving, 1.0)[0])
     if stated_replica(situation, serving) is not None:
         return Fewest(int(devices), True)
-    fewest = central(smallest_replica(serving, 1.0, point.context))
+    fewest = central(smallest_replica(serving, 1.0, situation.usual_context))
     if fewest > float(situation.hosting.pool or np.finfo(float).max):
-        needed = central(memory_needed(serving, 1.0, point.context, devices))
+        needed = central(memory_needed(serving, 1.0, situation.usual_context, devices))
         available = float(serving.memory.usable * serving.memory.device_bytes * devices)
         what, where = f"{situation.model.id} in {point.case.precision.id}", f"{devices:g} x {point.case.gpu.name}"
         raise does_not_fit(what, where, needed, available, fewest)
@@ -190,16 +182,14 @@ def time_to_first_token(card: MachineCard, features: Array, output_tokens: float
     return found + (steps * time_per_output_token(card, features, output_tokens) if steps else 0.0)
 
 
-def _point(catalogue: Catalogue, setup: MachineSetup, lengths: Lengths | None) -> _Point:
+def _point(catalogue: Catalogue, setup: MachineSetup) -> _Point:
     """Model and accelerator of a setup, without spread."""
     if setup.gpu_id is None and setup.node_id is None and setup.cloud_instance_id is None:
         raise InvalidInput("gpu_id", "batches are compared on a stated accelerator", hint="Add --gpu or --node.")
     situation, match = situation_of(catalogue, setup, sampler=Sampler(central_only=True))
     shape = shape_of(situation)
     case = Case(situation.hosting.candidates[0], situation.precision)
-    lengths = lengths or situation.usual_lengths
-    own = replace(situation, setup=replace(situation.setup, traffic=(*lengths, 0.0)))
-    return _Point(situation, match, case, serving_of(situation, shape, case.gpu), lengths, own)
+    return _Point(situation, match, case, serving_of(situation, shape, case.gpu))
 
 
 def _node_devices(point: _Point, devices: Any) -> int:

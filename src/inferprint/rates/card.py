@@ -130,6 +130,8 @@ class MachineDraws:
         Share of powered time with at least one request, which idle power and manufacture are spread over.
     devices, batch
         Devices of the replica; requests that share a step.
+    timed_devices
+        Devices that `seconds` are seconds of: those of one stage of a pipeline.
     details
         The central case term by term, for the trail; of several cases, the one whose energy is the median.
     """
@@ -146,6 +148,7 @@ class MachineDraws:
     embodied_ml: Array
     active_share: Array
     devices: Array
+    timed_devices: Array
     batch: Array
     details: tuple[TermDetail, ...]
 

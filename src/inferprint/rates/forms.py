@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ MANY = 256
 """Requests per step from which a stated concurrency partly waits in a queue: the forms know less there."""
 
 MEASURED = FEATURE_NAMES.index("measured_seconds")
+
+Rates = tuple["Array", tuple[TermDetail, ...]]
+"""Unit rates by draw and feature, and the central case term by term."""
 
 GROUPS: Mapping[str, frozenset[str]] = {
     "arithmetic": frozenset({"dense_arithmetic", "expert_arithmetic", "prompt_linear"}),
@@ -78,8 +82,12 @@ def _matrix(ideal: Ideal, coefficients: dict[str, Any], level: Any) -> Array:
     return weighted_terms
 
 
-def _details(form: Form, ideal: Ideal, coefficients: dict[str, Any], level: Level) -> tuple[TermDetail, ...]:
-    """The central case of a form, term by term."""
+def _details(
+    situation: Situation, form: Form, ideal: Ideal, coefficients: dict[str, Any], level: Level
+) -> tuple[TermDetail, ...]:
+    """The central case of a form, term by term; nothing where no trail is kept."""
+    if situation.sampler.central_only:
+        return ()
     return tuple(
         TermDetail(form.id, feature, term, central(value), central(coefficients[term]), level)
         for feature, terms in ideal.items()
@@ -134,65 +142,85 @@ def served_residual(situation: Situation, form: Form, batch: Any) -> Any:
     return factor
 
 
-def energy_rates(
-    situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
-) -> tuple[Array, tuple[TermDetail, ...]]:
-    """Accelerator energy per unit of each feature [J] of a server, by the default form; its central case in detail."""
-    form = situation.catalogue.forms["energy.served"]
-    tags = tags_of(situation, case)
-    logs = situation.parameters(form)
-    names = level_of(form, tags)
-    engine, power = _unknown_engine(situation, case, shape), case.gpu.max_power_w or 0.0
-    level = np.exp(sum((logs[name] for name in names), start=0.0)) * engine
-    joules = device_energy(1.0, replica.devices, power, level * served_residual(situation, form, traffic.batch))
-    ideal, coefficients = TEXT.share(shape, replica, traffic), coefficients_of(situation, form, tags)
-    effects = tuple(form.effects[name] for name in names)
-    parts = Level(central(joules), effects, central(replica.devices), power, central(engine))
-    return _matrix(ideal, coefficients, full(joules)[:, None]), _details(form, ideal, coefficients, parts)
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """A form for a case: its coefficients, its level without the residual, and what that is made of."""
+
+    form: Form
+    coefficients: dict[str, Any]
+    level: Any
+    effects: tuple[float, ...]
+    engine: Any
 
 
-def _seconds(
-    situation: Situation, case: Case, shape: ModelShape, ideal: Ideal, form: Form, residual: Any
-) -> tuple[Array, tuple[TermDetail, ...]]:
+def _applied(situation: Situation, case: Case, shape: ModelShape, name: str) -> _Applied:
+    """The form called `name` for a case."""
+    form = situation.catalogue.forms[name]
+    tags, logs = tags_of(situation, case), situation.parameters(form)
+    names, engine = level_of(form, tags), _unknown_engine(situation, case, shape)
+    level = np.exp(sum((logs[effect] for effect in names), start=0.0)) * engine
+    effects = tuple(form.effects[effect] for effect in names)
+    return _Applied(form, coefficients_of(situation, form, tags), level, effects, engine)
+
+
+def _seconds(situation: Situation, applied: _Applied, ideal: Ideal, residual: Any) -> Rates:
     """Rates of a form that gives seconds, and its central case in detail."""
-    tags = tags_of(situation, case)
-    logs = situation.parameters(form)
-    names = level_of(form, tags)
-    engine = _unknown_engine(situation, case, shape)
-    level = full(np.exp(sum((logs[name] for name in names), start=0.0)) * engine)
-    coefficients = coefficients_of(situation, form, tags)
-    effects = tuple(form.effects[name] for name in names)
-    parts = Level(central(level), effects, 1.0, 0.0, central(engine))
-    return _matrix(ideal, coefficients, level[:, None] * residual), _details(form, ideal, coefficients, parts)
+    parts = Level(central(applied.level), applied.effects, 1.0, 0.0, central(applied.engine))
+    matrix = _matrix(ideal, applied.coefficients, full(applied.level)[:, None] * residual)
+    return matrix, _details(situation, applied.form, ideal, applied.coefficients, parts)
 
 
-def duration_rates(
+def _joules(situation: Situation, applied: _Applied, ideal: Ideal, of: tuple[Any, float, Any]) -> Rates:
+    """Rates of a form that gives energy over the power limit of the devices, and its central case in detail.
+
+    `of` holds the devices, their power limit [W] and the residual.
+    """
+    devices, power, residual = of
+    joules = device_energy(1.0, devices, power, applied.level * residual)
+    parts = Level(central(joules), applied.effects, central(devices), power, central(applied.engine))
+    matrix = _matrix(ideal, applied.coefficients, full(joules)[:, None])
+    return matrix, _details(situation, applied.form, ideal, applied.coefficients, parts)
+
+
+def served_rates(
     situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
-) -> tuple[Array, tuple[TermDetail, ...]]:
+) -> tuple[Rates, Array, Rates]:
+    """Rates of a server by the default forms, per unit of each feature.
+
+    Returns
+    -------
+    energy
+        Accelerator energy of a request's share [J], shape (SIZE, features); and its central case in detail.
+    seconds
+        Device time of the share [s]: the duration form on the share's work.
+    duration
+        Time that the request sees [s]; and its central case in detail.
+    """
+    share = TEXT.share(shape, replica, traffic)
+    by_time = _applied(situation, case, shape, "duration.served")
+    by_energy = _applied(situation, case, shape, "energy.served")
+    residual = full(served_residual(situation, by_time.form, traffic.batch))[:, None]
+    of = replica.devices, case.gpu.max_power_w or 0.0, served_residual(situation, by_energy.form, traffic.batch)
+    duration = _seconds(situation, by_time, TEXT.seen(shape, replica, traffic), residual)
+    seconds, _ = _seconds(situation, by_time, share, residual)
+    return _joules(situation, by_energy, share, of), seconds, duration
+
+
+def duration_rates(situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic) -> Rates:
     """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
     if situation.engine.kind == "local":
-        form = situation.catalogue.forms["duration.single"]
-        return _seconds(
-            situation, case, shape, TEXT.alone(shape, replica, traffic), form, _part_residual(situation, form)
-        )
-    form = situation.catalogue.forms["duration.served"]
-    residual = full(served_residual(situation, form, traffic.batch))[:, None]
-    return _seconds(situation, case, shape, TEXT.seen(shape, replica, traffic), form, residual)
+        applied = _applied(situation, case, shape, "duration.single")
+        residual = _part_residual(situation, applied.form)
+        return _seconds(situation, applied, TEXT.alone(shape, replica, traffic), residual)
+    applied = _applied(situation, case, shape, "duration.served")
+    residual = full(served_residual(situation, applied.form, traffic.batch))[:, None]
+    return _seconds(situation, applied, TEXT.seen(shape, replica, traffic), residual)
 
 
 def _part_residual(situation: Situation, form: Form) -> Array:
     """Residual of the single-request form by feature: prompts are harder to predict than answers."""
     errors = {part: full(situation.form_error(form, part)) for part in ("prefill", "decode")}
     return np.stack([errors.get(feature.part, errors["decode"]) for feature in TEXT.features], axis=1)
-
-
-def device_time_rates(situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic) -> Array:
-    """Device time of a request's share per unit of each feature [s]: the duration form on the share's work."""
-    if situation.engine.kind == "local":
-        return duration_rates(situation, case, shape, replica, traffic)[0]
-    form = situation.catalogue.forms["duration.served"]
-    residual = full(served_residual(situation, form, traffic.batch))[:, None]
-    return _seconds(situation, case, shape, TEXT.share(shape, replica, traffic), form, residual)[0]
 
 
 def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices: Any) -> Array:
@@ -232,7 +260,7 @@ def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) ->
     coefficients = {term: np.exp(logs[term]) for term in form.terms}
     residual = full(situation.form_error(form, situation.engine.kind))
     parts = Level(1.0, (), 1.0, 0.0, 1.0)
-    return _matrix(ideal, coefficients, residual[:, None]), _details(form, ideal, coefficients, parts)
+    return _matrix(ideal, coefficients, residual[:, None]), _details(situation, form, ideal, coefficients, parts)
 
 
 def measured_rates(power: Any, share: Any, batch: Any) -> tuple[Array, Array, Array]:

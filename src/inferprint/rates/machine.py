@@ -27,11 +27,10 @@ from inferprint.quantities import EQUATIONS, Tier
 from inferprint.rates.card import MachineCard, MachineDraws, TermDetail
 from inferprint.rates.draws import Array, Sampler, central, full
 from inferprint.rates.forms import (
-    device_time_rates,
     duration_rates,
-    energy_rates,
     local_energy_rates,
     measured_rates,
+    served_rates,
     tags_of,
     two_term_rates,
     waiting_power,
@@ -344,6 +343,7 @@ def rates_at(situation: Situation, case: Case, serving: Serving, point: tuple[An
         two_term_duration=two_duration,
         **per_second(situation, case, together),
         devices=full(devices),
+        timed_devices=full(together),
         batch=full(batch),
         details=details,
     )
@@ -353,17 +353,16 @@ def _by_forms(
     situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic, devices: Any
 ) -> tuple[Array, Array, Array, tuple[TermDetail, ...]]:
     """Energy [J], device time [s] and duration [s] per unit of each feature by the default forms; term by term."""
-    duration, duration_details = duration_rates(situation, case, shape, replica, traffic)
-    seconds = device_time_rates(situation, case, shape, replica, traffic)
     if situation.engine.kind == "local":
-        energy = local_energy_rates(situation, case, seconds, full(devices))
-        return energy, seconds, duration, duration_details
-    energy, energy_details = energy_rates(situation, case, shape, replica, traffic)
+        # One request alone: its share is all of it.
+        duration, details = duration_rates(situation, case, shape, replica, traffic)
+        return local_energy_rates(situation, case, duration, full(devices)), duration, duration, details
+    (energy, energy_details), seconds, (duration, details) = served_rates(situation, case, shape, replica, traffic)
     if situation.engine.split == "layers":
         energy = energy + seconds * full(waiting_power(situation, case, devices))[:, None]
     # A board draws at most its limit: what takes this energy takes at least this long.
     seconds = np.maximum(seconds, device_seconds(energy, full(devices)[:, None], case.gpu.max_power_w))
-    return energy, seconds, duration, (*energy_details, *duration_details)
+    return energy, seconds, duration, (*energy_details, *details)
 
 
 def _power_share(situation: Situation) -> Any:

@@ -13,7 +13,7 @@ from inferprint.physics.serving import MAX_DEVICES, Memory, Serving, static_fill
 from inferprint.physics.terms import ModelShape, Replica, Traffic
 from inferprint.rates.draws import central
 from inferprint.rates.situation import Case, Situation
-from inferprint.techniques.apply import rewritten_serving
+from inferprint.techniques.apply import rewritten_serving, rewritten_work
 from inferprint.units import BYTES_PER_GB, GIGA, TERA
 
 
@@ -99,14 +99,18 @@ def _executed_flops(case: Case) -> float:
 def traffic_of(situation: Situation, serving: Serving, batch: Any) -> Traffic:
     """The other requests of a batch, and how the engine steps through them.
 
-    The stages of a pipeline share the batch; with fewer requests than stages some of them wait.
+    The stages of a pipeline share the batch; with fewer requests than stages some of them wait. What techniques make of
+    a request's work holds for all.
     """
     per_stage = batch / serving.layout.pipeline
     together = np.maximum(per_stage, 1.0)
     batching = serving.batching
     fill = static_fill(together, batching.spread) if batching.static else 1.0
+    others = situation.traffic(together)
+    work = {"input_tokens": others.input_tokens, "cached_input_tokens": 0.0, "output_tokens": others.output_tokens}
     return replace(
-        situation.traffic(together),
+        others,
+        cached_tokens=rewritten_work(work, situation.uses, np.minimum)["cached_input_tokens"],
         fill=fill * per_stage / together,
         steps=serving.steps,
         chunk_tokens=serving.prompts.chunk_tokens,

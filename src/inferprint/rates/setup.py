@@ -18,7 +18,8 @@ class MachineSetup:
     bytes_per_param
         Size of the weight file over the parameters, where it differs from the format's usual one.
     traffic
-        Prompt and answer length of the other requests [tokens], and the share of them with pictures in the prompt.
+        Prompt and answer length of the other requests [tokens], None where nobody said, and the share of them with
+        pictures in the prompt.
     measured_seconds_per_token
         A measured time per output token [s]; the batch is solved from it.
     max_seconds_per_token, max_seconds_to_first_token
@@ -40,7 +41,7 @@ class MachineSetup:
     precision: str | None = None
     bytes_per_param: float | None = None
     engine: str | None = None
-    traffic: tuple[float, float, float] | None = None
+    traffic: tuple[float | None, float | None, float] | None = None
     techniques: tuple[str, ...] = ()
     active_share: float | None = None
     total_params_b: float | None = None

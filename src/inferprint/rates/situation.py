@@ -22,7 +22,7 @@ from inferprint.rates.engines import Engine
 from inferprint.rates.hosting import Candidate, Hosting
 from inferprint.rates.model import Sizes
 from inferprint.rates.setup import MachineSetup
-from inferprint.techniques.apply import Use
+from inferprint.techniques.apply import Use, rewritten_work
 
 FORM_LABELS = {
     "energy": "energy form",
@@ -161,7 +161,9 @@ class Situation:
     @property
     def usual_lengths(self) -> tuple[float, float]:
         """Central prompt and answer length of the other requests [tokens]."""
-        return self.setup.traffic[:2] if self.setup.traffic is not None else usual_lengths(self.catalogue)
+        usual = usual_lengths(self.catalogue)
+        n_in, n_out, _ = self.setup.traffic or (None, None, 0.0)
+        return usual[0] if n_in is None else n_in, usual[1] if n_out is None else n_out
 
     @property
     def usual_context(self) -> float:
@@ -171,25 +173,22 @@ class Situation:
 
     def traffic(self, batch: Any) -> Traffic:
         """The other requests of a batch: as stated, else of the usual lengths."""
-        if self.setup.traffic is not None:
-            return Traffic(batch, *self.setup.traffic)
-        return Traffic(
-            batch,
-            self.drawn("lengths of other requests:input", "mix.input-tokens"),
-            self.drawn("lengths of other requests:output", "mix.output-tokens", minimum=1.0),
-        )
+        n_in, n_out, media = self.setup.traffic or (None, None, 0.0)
+        if n_in is None:
+            n_in = self.drawn("lengths of other requests:input", "mix.input-tokens")
+        if n_out is None:
+            n_out = self.drawn("lengths of other requests:output", "mix.output-tokens", minimum=1.0)
+        return Traffic(batch, n_in, n_out, media)
 
 
 def rewritten(modality: Modality, uses: Iterable[Use]) -> Modality:
     """The modality with the techniques' rewriting of the work in front of its features."""
-    rewriting = [(t.rewrite_work, values) for t, values in uses if t.rewrite_work is not None]
+    rewriting = tuple(use for use in uses if use[0].rewrite_work is not None)
     if not rewriting:
         return modality
 
     def count(columns: Mapping[str, Any], window: Any, minimum: Minimum) -> tuple[Any, ...]:
-        for rewrite, values in rewriting:
-            columns = rewrite(columns, values, minimum)
-        return modality.count(columns, window, minimum)
+        return modality.count(rewritten_work(columns, rewriting, minimum), window, minimum)
 
     return replace(modality, count=count)
 
@@ -225,7 +224,7 @@ def counted(
 
 def central_shape(shape: ModelShape) -> ModelShape:
     """The central case of a shape whose facts may be drawn."""
-    drawn = (f.name for f in fields(shape) if f.name != "routing")
+    drawn = (f.name for f in fields(shape) if f.init and f.name != "routing")
     values: dict[str, Any] = {name: central(getattr(shape, name)) for name in drawn}
     return replace(shape, **values)
 

@@ -9,7 +9,8 @@ from typing import Any
 from inferprint.discovery import members
 from inferprint.errors import InvalidInput, UnknownName
 from inferprint.physics.serving import Serving
-from inferprint.techniques.base import STAGES, Parameter, Technique, Values
+from inferprint.physics.work import Minimum
+from inferprint.techniques.base import STAGES, Parameter, Technique, Values, Work
 
 PACKAGE = "inferprint.techniques"
 
@@ -90,6 +91,14 @@ def rewritten_serving(serving: Serving, uses: Iterable[Use]) -> Serving:
         if technique.rewrite is not None:
             serving = technique.rewrite(serving, values)
     return serving
+
+
+def rewritten_work(work: Work, uses: Iterable[Use], minimum: Minimum) -> Work:
+    """Work columns with techniques in use: see `Technique.rewrite_work`."""
+    for technique, values in uses:
+        if technique.rewrite_work is not None:
+            work = technique.rewrite_work(work, values, minimum)
+    return work
 
 
 def stated_precision(uses: Iterable[Use]) -> str | None:
