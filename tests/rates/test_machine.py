@@ -11,7 +11,9 @@ from tests.setups import ESTIMATOR, NAMES, request
 
 from inferprint import Request
 from inferprint.estimate.explain import explain
+from inferprint.modalities.text import TEXT
 from inferprint.quantities import METHODS
+from inferprint.rates.situation import counted, usual_lengths
 
 EIGHT_H100 = {"model_id": "llama-2-70b", "node_id": "generic:hgx-h100-8", "replica_gpu_count": 8, "batch_size": 16}
 
@@ -301,10 +303,13 @@ def test_every_number_has_an_origin_and_a_reason(setup):
 
 
 def test_the_value_of_a_service_is_the_median_of_its_draws():
-    # Per feature, so for a feature by itself exactly.
     card = ESTIMATOR.cards(request("service, windowed attention"))[0]
     energy = card.draws.energy
-    assert np.allclose(energy[0], np.median(energy[1:], axis=0), rtol=1e-12)
+    reference = counted(TEXT, usual_lengths(ESTIMATOR.catalogue), card.window)
+    assert energy[0] @ reference == pytest.approx(np.median(energy[1:] @ reference), rel=1e-12)
+    # Each feature has its median, all scaled alike.
+    ratios = energy[0][reference > 0] / np.median(energy[1:], axis=0)[reference > 0]
+    assert np.allclose(ratios, ratios[0], rtol=1e-9)
 
 
 def test_hardware_of_a_service_is_a_source_of_uncertainty():

@@ -33,7 +33,7 @@ def test_the_value_of_a_service_is_in_the_middle_of_its_draws():
     result = estimate("llama-3.1-70b", managed_service_id="deepseek", **WORK)
     draws = total_draws(result.machine, result.place, result.features)["usage_energy_wh"][1:]
     # What is unknown of an engine only raises energy, so a little more than half of the draws lie above.
-    assert 0.35 < np.mean(draws < result.usage_energy_wh.value) < 0.6
+    assert 0.4 < np.mean(draws < result.usage_energy_wh.value) < 0.6
 
 
 def test_water_of_many_countries_is_no_surer_than_that_of_one():

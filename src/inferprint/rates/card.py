@@ -153,8 +153,12 @@ class MachineDraws:
     details: tuple[TermDetail, ...]
 
     @classmethod
-    def picked(cls, cases: list[MachineDraws], index: Any) -> MachineDraws:
-        """Draw i from case `index[i]`; the central case is the median of the draws, not one of the cases."""
+    def picked(cls, cases: list[MachineDraws], index: Any, reference: Array) -> MachineDraws:
+        """Draw i from case `index[i]`; the central case is the median of the draws, not one of the cases.
+
+        The median is taken feature by feature, and scaled so that a request with the features `reference` has the
+        median of its draws: the sum of medians is below the median of a sum of skewed rates.
+        """
         if len(cases) == 1:
             return cases[0]
         rows = np.arange(SIZE)
@@ -163,6 +167,8 @@ class MachineDraws:
             stacked: Array = np.stack([getattr(case, name) for case in cases])
             picked: Array = stacked[index, rows]
             picked[0] = np.median(picked[1:], axis=0)
+            if picked.ndim > 1 and (middle := float(picked[0] @ reference)) > 0:
+                picked[0] *= np.median(picked[1:] @ reference) / middle
             return picked
 
         arrays: dict[str, Any] = {f.name: pick(f.name) for f in fields(cls) if f.name != "details"}

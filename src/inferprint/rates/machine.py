@@ -258,7 +258,7 @@ def _mixed(
             "the likely accelerator of median energy for a usual request; the value is the median over all of them",
         )
     index = situation.sampler.choice(f"hardware:{situation.host_name}", weights, middle)
-    return MachineDraws.picked(cases, index)
+    return MachineDraws.picked(cases, index, reference)
 
 
 def _record_hardware(situation: Situation, candidate: Candidate, details: Iterable[TermDetail]) -> None:
