@@ -308,7 +308,8 @@ def test_the_value_of_a_service_is_the_median_of_its_draws():
     reference = counted(TEXT, usual_lengths(ESTIMATOR.catalogue), card.window)
     assert energy[0] @ reference == pytest.approx(np.median(energy[1:] @ reference), rel=1e-12)
     # Each feature has its median, all scaled alike.
-    ratios = energy[0][reference > 0] / np.median(energy[1:], axis=0)[reference > 0]
+    medians = np.median(energy[1:], axis=0)
+    ratios = energy[0][medians > 0] / medians[medians > 0]
     assert np.allclose(ratios, ratios[0], rtol=1e-9)
 
 
