@@ -201,12 +201,18 @@ def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
     """Write down the replica and the batch."""
     trail, setup = situation.trail, situation.setup
     devices, batch = Range(*map(float, bounds(draws.devices))), Range(*map(float, bounds(draws.batch)))
+    layouts = [technique.name for technique, _ in situation.uses if technique.stage == "layout"]
     if setup.replica_gpu_count is not None:
         trail.add("replica_gpu_count", devices, "devices", "given", "stated by the caller")
     else:
         reason = "fewest devices that hold weights, cache and work space"
+        if layouts:
+            reason = f"what {', '.join(layouts)} takes, or the fewest of it that hold weights, cache and work space"
+        elif batch_is_solved(situation):
+            reason += ", and on which one request alone keeps the limits"
         how: How = "derived" if situation.hosting.pool is not None else "assumed"
         trail.add("replica_gpu_count", devices, "devices", how, reason)
+    _record_layout(situation, layouts, devices.value)
     if setup.batch_size is not None:
         trail.add("batch_size", batch, "requests", "given", "stated by the caller")
     elif batch_is_solved(situation):
@@ -218,3 +224,15 @@ def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
         aimed = situation.hosting.service is not None and setup.method == "default" and not situation.batch_is_known
         reason = f"{prior.meaning}; by its usual speed" if aimed else prior.meaning
         trail.add("batch_size", batch, "requests", "assumed", reason, prior.origin("value"))
+
+
+def _record_layout(situation: Situation, layouts: list[str], devices: float) -> None:
+    """Write down how several devices share the model."""
+    if layouts:
+        situation.trail.add("layout", ", ".join(layouts), "", "given", "stated by techniques")
+    elif devices > 1 and situation.engine.split == "layers":
+        reason = "each layer lies on one device, as this engine has it"
+        situation.trail.add("layout", "devices in turn", "", "assumed", reason)
+    elif devices > 1:
+        reason = "every device works on every layer; techniques state another layout"
+        situation.trail.add("layout", "tensor parallel", "", "assumed", reason)
