@@ -63,8 +63,49 @@ class TestEnergy:
         for value in served().per_day.values():
             assert value.low < value.value < value.high
 
+    def test_stages_of_a_pipeline_work_at_the_same_time(self):
+        # Two stages of four devices at batch B each draw what a replica of four draws at B/2.
+        stages = {"replica_gpu_count": 8, "techniques": ("pipeline-parallel:stages=2",)}
+        piped, plain = served(40.0, peak=40.0, **stages), served(40.0, peak=40.0, replica_gpu_count=4)
+        assert (piped.nodes, piped.replicas) == (plain.nodes, plain.replicas / 2)
+        for level in piped.levels:
+            assert level.attributed_kwh == pytest.approx(level.drawn_kwh, rel=1e-9)
+        assert sum(p.drawn_kwh for p in piped.levels) == pytest.approx(sum(p.drawn_kwh for p in plain.levels), rel=0.02)
+        in_flight = [f.replicas * f.levels[0].batch_size * f.levels[0].active_share for f in (piped, plain)]
+        assert in_flight[0] == pytest.approx(in_flight[1], rel=0.05)
+
 
 class TestSize:
+    def test_a_cap_on_the_batch_never_takes_fewer_nodes(self):
+        load = stated_load(CATALOGUE, 2.0, {"input_tokens": 1200.0, "output_tokens": 300.0})
+
+        def nodes(**setup):
+            asked = {"model_id": "llama-3.1-8b", "gpu_id": "rtx_4090", "precision": "int4", **setup}
+            return fleet(load, Request(input_tokens=0, output_tokens=0, **asked), ESTIMATOR).nodes
+
+        assert nodes() <= nodes(batch_size=8) <= nodes(batch_size=2) <= nodes(batch_size=1)
+
+    def test_a_looser_limit_never_takes_more_devices(self):
+        devices = []
+        for limit in (12.0, 17.0, 20.0, 25.0, 40.0, 100.0):
+            found = served(20.0, replica_gpu_count=None, precision="bf16", max_time_per_output_token_ms=limit)
+            devices.append(found.nodes)
+        assert devices == sorted(devices, reverse=True)
+
+    def test_devices_without_a_replica_are_paid_and_named(self):
+        found = served(2.0, replica_gpu_count=3, usd_per_gpu_hour=1.0)
+        assert any("hold no replica" in text for text in found.warnings)
+        assert found.cost_usd_per_day == found.nodes * 8 * 24
+
+    def test_two_kinds_of_replica_are_refused(self):
+        with pytest.raises(InvalidInput, match="disaggregation"):
+            served(techniques=("disaggregation:prefill_devices=4",))
+
+    def test_a_short_log_says_what_it_is_taken_for(self):
+        load = logged_load(np.linspace(0, 1800, 50), {n: np.full(50, 100.0) for n in TestLoad.LENGTHS})
+        found = fleet(load, Request(model_id="llama-3.3-70b", input_tokens=0, output_tokens=0, **NODE), ESTIMATOR)
+        assert any("0.5 hours" in text for text in found.warnings)
+
     def test_ten_times_the_load_takes_about_ten_times_the_nodes(self):
         assert served(2000.0).nodes == pytest.approx(10 * served(200.0).nodes, rel=0.1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from inferprint.quantities import Range
 from inferprint.rates import MachineSetup
 from inferprint.rates.by_batch import rates_by_batch
 from inferprint.rates.hosting import why_not
+from inferprint.rates.situation import decode_per_token
 
 H100 = {"gpu_id": "h100_80gb_sxm", "gpu_count": 1}
 WORK = {"input_tokens": 1200, "output_tokens": 300}
@@ -92,18 +94,32 @@ class TestServices:
         assert self.batch(10.0) < measured.draws.batch[0]
 
     def test_where_the_speed_comes_from_is_written_down(self):
-        found = card("gpt-4o", managed_service_id="openai")
-        assert "gpt-4o" in entry(found, "output_tokens_per_s").reason
+        found = card("llama-3.1-70b", managed_service_id="together")
+        assert "llama-3.1-70b" in entry(found, "output_tokens_per_s").reason
         assert entry(found, "output_tokens_per_s").how == "catalogue"
 
     def test_a_class_stands_in_for_a_service_without_a_measured_speed(self):
         assert entry(card("llama-3.3-70b", managed_service_id="deepinfra"), "output_tokens_per_s").how == "assumed"
 
     def test_an_old_speed_is_not_used(self):
-        record = ESTIMATOR.catalogue.speeds["openai:gpt-4o"]
+        record = ESTIMATOR.catalogue.speeds["together:llama-3.1-70b"]
         old = ESTIMATOR.catalogue.with_records(replace(record, measured="2024-05-01"))
-        found = Estimator(old).cards(Request(model_id="gpt-4o", managed_service_id="openai", **WORK))[0]
-        assert "gpt-4o" not in entry(found, "output_tokens_per_s").reason
+        found = Estimator(old).cards(Request(model_id="llama-3.1-70b", managed_service_id="together", **WORK))[0]
+        assert "measured" not in entry(found, "output_tokens_per_s").reason
+
+    def test_a_token_of_a_usual_answer_takes_its_usual_time(self):
+        found = card("llama-3.1-70b", managed_service_id="together")
+        speed = ESTIMATOR.catalogue.speeds["together:llama-3.1-70b"].output_tokens_per_s
+        per_token = found.draws.duration @ decode_per_token(found.modality, found.usual_lengths, found.window)
+        assert 1 / per_token[0] == pytest.approx(speed.value, rel=0.02)
+        low, high = np.quantile(1 / per_token[1:], [0.025, 0.975])
+        assert (low, high) == pytest.approx((speed.low, speed.high), rel=0.1)
+
+    def test_stated_drafts_are_not_assumed_again(self):
+        drafts = card(
+            "llama-3.1-70b", managed_service_id="together", techniques=("speculative-decoding:draft_tokens=3",)
+        )
+        assert not [e for e in drafts.trail.entries if e.field == "tokens per step"]
 
     @pytest.mark.parametrize("service", sorted(ESTIMATOR.catalogue.services))
     def test_every_service_whose_hardware_the_forms_describe_gives_a_batch(self, service):
@@ -306,6 +322,37 @@ class TestLimits:
         ]
         assert devices == sorted(devices)
         assert devices[0] < devices[-1] == 8
+
+    def test_a_looser_limit_never_costs_more(self):
+        # Where nobody states the replica, it is the one with the most throughput for each device.
+        limits = [11, 12, 13, 15, 17, 20, 22, 25, 30, 40, 60, 100, 200]
+        pool = {"gpu_id": "h200_141gb_sxm", "gpu_count": 8}
+        joules = [
+            estimate("llama-3.1-70b", max_time_per_output_token_ms=ms, **pool).usage_energy_wh.value for ms in limits
+        ]
+        assert all(later <= before * 1.02 for before, later in itertools.pairwise(joules))
+
+    def test_a_limit_that_one_request_misses_does_not_bound_the_duration(self):
+        missed = estimate("llama-3.3-70b", max_time_per_output_token_ms=13.0, **self.SETUP)
+        alone = estimate("llama-3.3-70b", batch_size=1, **self.SETUP)
+        assert missed.duration_ms.value == pytest.approx(alone.duration_ms.value, rel=1e-6)
+        assert missed.duration_ms.high > alone.duration_ms.value
+
+    def test_cached_prompts_wait_for_their_own_passes_only(self):
+        chunks, hits = "chunked-prefill:chunk_tokens=512", "prefix-caching:hit_rate=0.95"
+        setup = MachineSetup(model_id="llama-3.1-8b", gpu_id="h100_80gb_sxm", traffic=(8000.0, 300.0, 0.0))
+        both, alone = (
+            rates_by_batch(ESTIMATOR.catalogue, replace(setup, techniques=t)) for t in ((hits, chunks), (hits,))
+        )
+        # 400 fresh tokens are one pass.
+        assert both.first_token_steps == alone.first_token_steps == 1
+
+    def test_a_prompt_is_computed_by_one_rank(self):
+        node = {"gpu_id": "h200_141gb_sxm", "model_id": "llama-3.1-8b", "traffic": (8000.0, 300.0, 0.0)}
+        ranks = MachineSetup(**node, gpu_count=8, replica_gpu_count=8, techniques=("data-parallel:ranks=8",))
+        one = MachineSetup(**node, gpu_count=1, replica_gpu_count=1)
+        first = [rates_by_batch(ESTIMATOR.catalogue, setup).time_to_first_token_s[0] for setup in (ranks, one)]
+        assert first[0] == pytest.approx(first[1], rel=0.1)
 
     @pytest.mark.parametrize("known", [{"batch_size": 4}, {"time_per_output_token_ms": 20}, {"request_duration_ms": 9}])
     def test_a_limit_beside_what_it_would_find_is_refused(self, known):

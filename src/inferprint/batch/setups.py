@@ -148,7 +148,7 @@ class Setups:
             timed = self.pair(replace(request, request_duration_ms=MS_PER_S))
             if timed.machine.tier == "measured":
                 return Setup(request, pair=timed)
-        grid = None if timing == _UNTIMED or fixed_batch else Grid(self._estimator.catalogue, pair.machine)
+        grid = None if timing == _UNTIMED or fixed_batch else Grid(pair.machine)
         return Setup(request, pair=pair, grid=grid, duration_known=timing == _DURATION)
 
     def pair(self, request: Request, *, duration_known: bool = False) -> Pair:

@@ -22,12 +22,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from inferprint.catalogue import Catalogue
 from inferprint.estimate.estimate import work_of
 from inferprint.rates import MachineCard, MachineSetup
 from inferprint.rates.draws import Array
 from inferprint.rates.forms import with_measured_time
-from inferprint.rates.situation import decode_per_token, usual_lengths
+from inferprint.rates.situation import decode_per_token
 from inferprint.units import MS_PER_S
 
 STEP = 1.02
@@ -54,18 +53,15 @@ class Grid:
 
     Parameters
     ----------
-    catalogue
-        Has the usual lengths of requests.
     machine
         The card with the batch that would be assumed; its time for a request's own prompt and cache holds for all.
     """
 
-    def __init__(self, catalogue: Catalogue, machine: MachineCard) -> None:
+    def __init__(self, machine: MachineCard) -> None:
         self._machine = machine
         features = machine.modality.features
         self._own = np.where([f.name == "output_tokens" for f in features], 0.0, machine.quantity("duration")[0])
-        lengths = usual_lengths(catalogue)
-        self._usual = float(self._own @ decode_per_token(machine.modality, lengths, machine.window))
+        self._usual = float(self._own @ decode_per_token(machine.modality, machine.usual_lengths, machine.window))
 
     def split(self, numbers: Mapping[str, Array]) -> Iterator[tuple[float | None, NDArray[np.intp], Array | None]]:
         """Yield time per token [s], positions of the rows that have a share in its card, and their shares.

@@ -52,7 +52,8 @@ def _heads(found: Plan, objectives: Sequence[Objective]) -> list[str]:
 
 
 def _row(found: Plan, c: Configuration, objectives: Sequence[Objective]) -> list[str]:
-    row = [f"{c.devices} x {c.replica.hardware}", c.precision, f"{c.batch_size:,g}"]
+    prompts = f" + {number(c.prompt_devices)} for prompts" if c.prompt_devices > 0 else ""
+    row = [f"{c.devices} x {c.replica.hardware}{prompts}", c.precision, f"{c.batch_size:,g}"]
     row += [" + ".join(c.replica.techniques) or "none"] if _shown(found, "techniques") else []
     row += [_place(c) or "unstated"] if _shown(found, "place") else []
     row += [_objective(c, o) for o in objectives]
@@ -66,7 +67,7 @@ def _place(c: Configuration) -> str:
 
 def _objective(c: Configuration, objective: Objective) -> str:
     if objective.column == "devices":
-        return str(c.devices)
+        return number(c.all_devices)
     if objective.column == "memory_gb":
         return number(c.memory_gb)
     return _range(c.ranges[objective.column])

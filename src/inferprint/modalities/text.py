@@ -64,24 +64,25 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
     )
 
 
-def _prompt(shape: ModelShape, replica: Replica, traffic: Traffic) -> dict[str, dict[str, Any]]:
+def _prompt(shape: ModelShape, replica: Replica, traffic: Traffic, ranks: Any = 1.0) -> dict[str, dict[str, Any]]:
     """What a request's own prompt costs on the devices that compute it, whoever else is there.
 
-    A prompt of several chunks takes a pass for each, and each reads the cache of those before it.
+    A prompt of several chunks takes a pass for each, and each reads the cache of those before it. `ranks` is the number
+    of ranks for the time of one prompt alone, of which one rank computes all but the experts.
     """
-    full, windowed = terms.cache_reads(shape, replica)
+    full, windowed = (ranks * read for read in terms.cache_reads(shape, replica))
     chunk = traffic.chunk_tokens
     passes = _times(_prompt_pass(shape, replica), traffic.exposed / chunk)
     return {
         "media_prompts": {"media_prompts": 1.0},
-        "fresh_input_tokens": {"prompt_linear": terms.prompt_linear_seconds(shape, replica)},
+        "fresh_input_tokens": {"prompt_linear": terms.prompt_linear_seconds(shape, replica, ranks)},
         "later_chunk_tokens": passes,
         "prompt_pairs": {
-            "prompt_attention": terms.prompt_attention_seconds(shape.attention_width, replica),
+            "prompt_attention": ranks * terms.prompt_attention_seconds(shape.attention_width, replica),
             "kv_reads": full / chunk,
         },
         "windowed_prompt_pairs": {
-            "prompt_attention": terms.prompt_attention_seconds(shape.windowed_attention_width, replica),
+            "prompt_attention": ranks * terms.prompt_attention_seconds(shape.windowed_attention_width, replica),
             "kv_reads": windowed / chunk,
         },
         "cached_input_tokens": {"kv_reads": full},
@@ -157,8 +158,10 @@ def share(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
 def seen(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
     """Ideal time that the request sees: every step with the work of all B requests, the others of the usual mix."""
     here = replica.prompts or replica
-    prompt = _prompt(shape, here, traffic)
+    prompt, of_others = _prompt(shape, here, traffic, here.ranks), _prompt(shape, here, traffic)
     if replica.prompts is not None:
+        # A prompt is done when all of its pass are.
+        prompt = {name: _times(costs, traffic.prompts_per_pass) for name, costs in prompt.items()}
         moved = {"cache_transfer": terms.cache_transfer_seconds(shape, replica)}
         prompt = {**prompt, **{name: prompt[name] | moved for name in ("fresh_input_tokens", "cached_input_tokens")}}
     step = _step(shape, replica, traffic, all_requests=True)
@@ -167,7 +170,7 @@ def seen(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
         "request": _prompt_pass(shape, here),
         **prompt,
         **_answer(shape, replica, reading),
-        "output_tokens": _plus(step, _others(shape, replica, traffic, reading, prompt)),
+        "output_tokens": _plus(step, _others(shape, replica, traffic, reading, of_others)),
     }
 
 

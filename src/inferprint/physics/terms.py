@@ -307,11 +307,16 @@ def cache_transfer_seconds(shape: ModelShape, replica: Replica) -> Any:
     return shape.kv_bytes_per_token / replica.transfer_bandwidth
 
 
-@equation("tau_lin = 2 (P_act + (i - 1) P_exp k/E) / (G A_f) per fresh token", "docs/method.md#prompt")
-def prompt_linear_seconds(shape: ModelShape, replica: Replica) -> Any:
-    """Ideal seconds of the matrix products of one fresh prompt token; the busiest rank of experts decides."""
+@equation("tau_lin = 2 (r (P_act - P_exp k/E) + i P_exp k/E) / (G A_f) per fresh token", "docs/method.md#prompt")
+def prompt_linear_seconds(shape: ModelShape, replica: Replica, ranks: Any = 1.0) -> Any:
+    """Ideal seconds of the matrix products of one fresh prompt token; the busiest rank of experts decides.
+
+    `ranks` is 1 for the average over prompts that all ranks compute at a time, and the number of ranks for one prompt
+    alone, which one of them computes.
+    """
     experts = shape.expert_params * shape.expert_share
-    return compute_seconds(2 * (shape.active_params + (shape.expert_imbalance - 1) * experts), replica, replica.flops)
+    dense = shape.active_params - experts
+    return compute_seconds(2 * (ranks * dense + shape.expert_imbalance * experts), replica, replica.flops)
 
 
 @equation("tau_att = 4 h d_h N_attn / (G A_16) per pair", "docs/method.md#prompt")

@@ -129,7 +129,6 @@ class _Rows:
             values = columns(rates.card, _outputs(quantities, card), served)
             part = {name: value[at] for name, value in values.items()}
             part["memory_gb"] = rates.memory_bytes[at] / BYTES_PER_GB
-            part["devices"] = np.full(fitting, rates.devices)
             part["batch"] = rates.batches[at]
             part["replica"] = np.full(fitting, len(self.replicas))
             part["place"] = np.full(fitting, index)

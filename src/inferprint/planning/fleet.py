@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from inferprint._version import __version__
+from inferprint.catalogue import resolve_gpu
 from inferprint.errors import DoesNotFit, InvalidInput, LimitNotMet
 from inferprint.estimate import Estimator, Request
 from inferprint.estimate.estimate import machine_setup, place_setup
@@ -24,6 +25,8 @@ from inferprint.quantities import Range
 from inferprint.rates import MachineSetup, total_draws
 from inferprint.rates.by_batch import ByBatch, rates_by_batch
 from inferprint.rates.draws import bounds
+from inferprint.rates.hosting import on_a_desk
+from inferprint.techniques.apply import parse
 from inferprint.units import JOULES_PER_KWH, MS_PER_S, SECONDS_PER_HOUR
 
 OUTPUTS = {
@@ -35,6 +38,9 @@ OUTPUTS = {
 }
 """What a day costs: the output of the cards that it sums, and the factor to its unit."""
 
+
+SERVER = "vllm"
+"""Engine of a fleet of devices that usually stand on a desk."""
 
 STEP = 5e-4
 """Step by which a batch is raised that is too small by the error of an interpolation."""
@@ -159,51 +165,116 @@ def fleet(
         raise InvalidInput("headroom", f"{headroom:g} is not a share", hint="0 to below 1.")
     if usd_per_gpu_hour is not None and not 0 < usd_per_gpu_hour < np.inf:
         raise InvalidInput("usd_per_gpu_hour", f"{usd_per_gpu_hour:g} is no price", hint="Above 0.")
-    setup = _setup(load, request)
-    found = rates_by_batch(estimator.catalogue, setup)
+    setup = _setup(load, request, estimator)
+    sized = _smallest(load, request, setup, estimator, headroom)
+    found = sized.rates
+    setup = replace(setup, replica_gpu_count=int(found.devices))
+    features = mean_features(found, load)
+    levels, totals = [], dict[str, Array]()
+    for rate, hours in zip(load.requests_per_second, load.hours, strict=True):
+        batch = _batch(rate / sized.replicas, found, sized.busy)
+        point = float(rate), float(hours), batch, sized.replicas
+        level, outputs = _served(estimator, request, setup, features, point, found)
+        levels.append(_with_times(level, found))
+        totals = {name: totals.get(name, 0.0) + draws for name, draws in outputs.items()}
+    paid = sized.nodes * found.node_devices
+    return Fleet(
+        model=found.card.model,
+        nodes=sized.nodes,
+        replicas=sized.replicas,
+        devices_per_replica=int(found.devices),
+        devices_per_node=found.node_devices,
+        max_batch_size=sized.most,
+        load=load,
+        levels=tuple(levels),
+        per_day=_per_day(totals, load.days),
+        cost_usd_per_day=None if usd_per_gpu_hour is None else paid * HOURS * usd_per_gpu_hour,
+        warnings=tuple(_warnings(sized, load, request, setup)),
+        versions={"inferprint": __version__, "catalogue": estimator.catalogue.version},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """Nodes for a load with replicas of one size.
+
+    `busy` are the seconds for which a request occupies a replica, by batch; `most` the largest batch, `left` the
+    devices of the nodes that hold no replica.
+    """
+
+    rates: ByBatch
+    busy: Array
+    most: float
+    nodes: int
+    replicas: int
+    left: int
+
+
+def _smallest(load: Load, request: Request, setup: MachineSetup, estimator: Estimator, headroom: float) -> _Sized:
+    """The fewest nodes: with the stated replica, or with the size of replica that takes the fewest devices.
+
+    Raises
+    ------
+    LimitNotMet, DoesNotFit
+        No size serves the load.
+    """
+    first = rates_by_batch(estimator.catalogue, setup)
+    laid_out = any(technique.stage == "layout" for technique, _ in parse(setup.techniques))
+    free = request.replica_gpu_count is None and not laid_out
+    most = min(first.node_devices, request.gpu_count or first.node_devices)
+    sizes = [int(first.devices)]
+    while free and sizes[-1] * 2 <= most:
+        sizes.append(sizes[-1] * 2)
+    best: _Sized | None = None
+    refused: DoesNotFit | LimitNotMet | None = None
+    for size in sizes:
+        try:
+            found = (
+                first
+                if size == first.devices
+                else rates_by_batch(estimator.catalogue, replace(setup, replica_gpu_count=size))
+            )
+            sized = _sized(found, load, request, headroom)
+        except (DoesNotFit, LimitNotMet) as error:
+            refused = error if refused is None or not isinstance(error, DoesNotFit) else refused
+            continue
+        if best is None or sized.nodes < best.nodes:
+            best = sized
+    if best is None:
+        raise refused or InvalidInput("model_id", "no replica serves the load")
+    return best
+
+
+def _sized(found: ByBatch, load: Load, request: Request, headroom: float) -> _Sized:
+    """Nodes for a load with replicas as in `found`."""
     if found.fits < 1:
-        where = f"{found.devices:g} devices"
-        message = f"{found.card.model} leaves no memory for a request of mean length on {where}"
+        message = f"{found.card.model} leaves no memory for a request of mean length on {found.devices:g} devices"
         raise DoesNotFit(
             message,
             needed_bytes=float(found.memory_bytes[0]),
             available_bytes=found.usable_bytes,
             hint="Use more or larger devices (--replica-gpu-count, --node) or fewer bits (--precision).",
         )
-    features = mean_features(found, load)
-    busy = found.per_request("device_time", features)
+    draws = found.card.draws
+    # The stages of a pipeline serve other requests at the same time.
+    busy = found.per_request("device_time", mean_features(found, load)) * draws.timed_devices / draws.devices
     most = _largest_batch(found, request)
-    busiest = float(load.requests_per_second.max())
-    needed = busiest * float(np.interp(most, found.batches, busy)) / (1 - headroom)
-    replicas = int(np.ceil(needed * (1 + MARGIN)))
-    nodes, per_node = _nodes(found, max(replicas, 1))
-    replicas = nodes * per_node if per_node else max(replicas, 1)
-    batches = [_batch(rate / replicas, found, busy) for rate in load.requests_per_second]
-    levels, totals = [], dict[str, Array]()
-    for rate, hours, batch in zip(load.requests_per_second, load.hours, batches, strict=True):
-        level, outputs = _served(estimator, request, setup, features, (float(rate), float(hours), batch, replicas))
-        levels.append(_with_times(level, found))
-        totals = {name: totals.get(name, 0.0) + draws for name, draws in outputs.items()}
-    devices = int(found.devices)
-    paid = nodes * found.node_devices if per_node else replicas * devices
-    return Fleet(
-        model=found.card.model,
-        nodes=nodes,
-        replicas=replicas,
-        devices_per_replica=devices,
-        devices_per_node=found.node_devices,
-        max_batch_size=most,
-        load=load,
-        levels=tuple(levels),
-        per_day=_per_day(totals, load.days),
-        cost_usd_per_day=None if usd_per_gpu_hour is None else paid * HOURS * usd_per_gpu_hour,
-        warnings=tuple(_warnings(found, load, per_node)),
-        versions={"inferprint": __version__, "catalogue": estimator.catalogue.version},
-    )
+    needed = float(load.requests_per_second.max()) * float(np.interp(most, found.batches, busy)) / (1 - headroom)
+    replicas = max(int(np.ceil(needed * (1 + MARGIN))), 1)
+    per_node = int(found.node_devices // found.devices)
+    if per_node:
+        nodes = int(np.ceil(replicas / per_node))
+        return _Sized(found, busy, most, nodes, nodes * per_node, found.node_devices - per_node * int(found.devices))
+    spans = int(np.ceil(found.devices / found.node_devices))
+    left = spans * found.node_devices - int(found.devices)
+    return _Sized(found, busy, most, replicas * spans, replicas, left)
 
 
-def _setup(load: Load, request: Request) -> MachineSetup:
-    """The machine of a request, with the mean lengths of the load as those of the others in a batch."""
+def _setup(load: Load, request: Request, estimator: Estimator) -> MachineSetup:
+    """The machine of a request, with the mean lengths of the load as those of the others in a batch.
+
+    What stands on a desk serves one request at a time where nobody says otherwise; a fleet of it runs a server.
+    """
     for name in ("active_share", "time_per_output_token_ms", "request_duration_ms"):
         if getattr(request, name) is not None:
             raise InvalidInput(name, "follows from the load of a fleet", hint="Leave it out.")
@@ -211,7 +282,14 @@ def _setup(load: Load, request: Request) -> MachineSetup:
         raise InvalidInput("output_tokens", "requests without answers", hint="A fleet is sized by its answers.")
     free = replace(request, batch_size=None, max_time_per_output_token_ms=None, max_ttft_ms=None)
     lengths = (load.mean("input_tokens"), load.mean("output_tokens"), 0.0)
-    return replace(machine_setup(validated(free)), traffic=lengths)
+    setup = replace(machine_setup(validated(free)), traffic=lengths)
+    if any(text.partition(":")[0] == "disaggregation" for text in setup.techniques):
+        hint = "`inferprint plan` compares it; leave it out to size a fleet."
+        raise InvalidInput("techniques", "disaggregation: a fleet of two kinds of replica is not sized", hint=hint)
+    several = request.batch_size is None or request.batch_size > 1
+    if several and setup.engine is None and setup.gpu_id and on_a_desk(resolve_gpu(estimator.catalogue, setup.gpu_id)):
+        setup = replace(setup, engine=SERVER)
+    return setup
 
 
 def mean_features(found: ByBatch, load: Load) -> Array:
@@ -247,14 +325,6 @@ def _largest_batch(found: ByBatch, request: Request) -> float:
     return float(found.batches[allowed].max())
 
 
-def _nodes(found: ByBatch, replicas: int) -> tuple[int, int]:
-    """Nodes that hold the replicas, and replicas of a node; 0 where a replica spans several."""
-    per_node = int(found.node_devices // found.devices)
-    if per_node:
-        return int(np.ceil(replicas / per_node)), per_node
-    return replicas * int(np.ceil(found.devices / found.node_devices)), 0
-
-
 def _batch(rate: float, found: ByBatch, busy: Array) -> float:
     """Requests in a step while a replica has any, at `rate` requests/s of a replica that come at random.
 
@@ -276,6 +346,7 @@ def _served(
     setup: MachineSetup,
     features: Array,
     point: tuple[float, float, float, int],
+    found: ByBatch,
 ) -> tuple[Level, dict[str, Array]]:
     """A level of the load by the ordinary cards, and draws of its outputs over its hours."""
     rate, hours, batch, replicas = point
@@ -285,8 +356,8 @@ def _served(
     machine = estimator.machine(replace(setup, batch_size=batch, active_share=share))
     draws = machine.draws
     # What a replica draws while it has requests, and while it has none [W].
-    working = float(draws.energy[0] @ features) / busy + float(draws.host_w[0])
-    waiting = float(draws.idle_w[0]) * share / (1 - share)
+    stages = float(draws.devices[0] / draws.timed_devices[0])
+    working = float(draws.energy[0] @ features) / busy + stages * float(draws.host_w[0])
     level = Level(
         requests_per_second=rate,
         hours=hours,
@@ -295,7 +366,7 @@ def _served(
         time_per_output_token_ms=0.0,
         time_to_first_token_ms=0.0,
         attributed_kwh=float(machine.quantity("it_energy")[0] @ features) * requests / JOULES_PER_KWH,
-        drawn_kwh=replicas * seconds * (share * working + (1 - share) * waiting) / JOULES_PER_KWH,
+        drawn_kwh=replicas * seconds * (share * working + (1 - share) * found.idle_w) / JOULES_PER_KWH,
     )
     return level, total_draws(machine, estimator.place(place_setup(request, machine)), features * requests)
 
@@ -309,7 +380,8 @@ def _exact(
     """
     while True:
         machine = estimator.machine(replace(setup, batch_size=batch, active_share=1.0))
-        busy = float(machine.quantity("device_time")[0] @ features)
+        stages = machine.draws.devices[0] / machine.draws.timed_devices[0]
+        busy = float(machine.quantity("device_time")[0] @ features / stages)
         if busy < most:
             return batch, busy
         batch *= 1 + STEP
@@ -335,11 +407,16 @@ def _per_day(totals: dict[str, Array], days: float) -> dict[str, Range]:
     return found
 
 
-def _warnings(found: ByBatch, load: Load, per_node: int) -> list[str]:
-    warnings = [text for text in found.card.trail.warnings if "exceed the memory" not in text]
-    left = found.node_devices - per_node * int(found.devices)
-    if per_node and left:
-        warnings.append(f"{left} devices of each node hold no replica: what they draw is not in these figures")
+def _warnings(sized: _Sized, load: Load, request: Request, setup: MachineSetup) -> list[str]:
+    warnings = [text for text in sized.rates.card.trail.warnings if "exceed the memory" not in text]
+    if sized.left:
+        what = "of each node" if sized.rates.devices <= sized.rates.node_devices else "of the nodes of each replica"
+        warnings.append(f"{sized.left} devices {what} hold no replica: paid for; what they draw is left out")
+    if setup.engine != request.engine:
+        warnings.append(f"several requests at a time need a server: {setup.engine} is assumed; --engine states another")
+    if load.days < 1:
+        hours = load.days * HOURS
+        warnings.append(f"the load covers {hours:.3g} hours: a day of it is taken to go on like that")
     if load.peak_assumed:
         warnings.append("how the load varies over the day is assumed: --peak-requests-per-second or --log states it")
     return warnings

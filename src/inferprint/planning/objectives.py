@@ -39,7 +39,7 @@ OBJECTIVES = {
         Objective("throughput", "tokens_per_s_per_device", "per device", "tokens/s", "output tokens of a device", -1.0),
         Objective("ttft", "ttft_ms", "first token", "ms", "time to the first token"),
         Objective("memory", "memory_gb", "memory", "GB", "memory in use on the replica"),
-        Objective("devices", "devices", "devices", "", "devices of the replica"),
+        Objective("devices", "devices", "devices", "", "devices of the replica, with those that compute its prompts"),
     )
 }
 
@@ -72,15 +72,21 @@ class Served:
 def columns(card: MachineCard, outputs: Mapping[str, Any], served: Served) -> dict[str, Array]:
     """Every column of a plan from the outputs of an estimate; draws, or batches in their place, along the first axis.
 
-    A replica answers its batch in the time of one request; a request is charged its share of the devices' time, busy
-    and idle.
+    A replica serves as many requests as their device seconds leave room for. Where other devices compute prompts, those
+    that answer set the pace, and there are as many of the others as it takes. A request is charged its share of the
+    devices' time, busy and idle.
     """
     draws, f = card.draws, served.features
     per_token = time_per_output_token(card, f, served.output_tokens)
     first = time_to_first_token(card, f, served.output_tokens, served.steps)
-    duration = draws.duration @ f
-    tokens_per_s = draws.batch * served.output_tokens / np.where(duration > 0, duration, np.nan)
-    device_seconds = draws.timed_devices * (draws.seconds @ f) / draws.active_share
+    decode = np.array([feature.part != "prefill" for feature in card.modality.features])
+    seconds = draws.seconds @ f
+    pacing = np.where(draws.prompt_devices > 0, draws.seconds @ (f * decode), seconds)
+    requests_per_s = draws.devices / draws.timed_devices / np.where(pacing > 0, pacing, np.nan)
+    tokens_per_s = requests_per_s * served.output_tokens
+    matched = requests_per_s * seconds * draws.timed_devices
+    devices = np.where(draws.prompt_devices > 0, matched, draws.devices)
+    device_seconds = draws.timed_devices * seconds / draws.active_share
     return {
         **outputs,
         "carbon_gco2e": outputs["usage_emissions_gco2e"] + outputs["embodied_emissions_gco2e"],
@@ -88,7 +94,8 @@ def columns(card: MachineCard, outputs: Mapping[str, Any], served: Served) -> di
         "time_per_output_token_ms": per_token * MS_PER_S,
         "ttft_ms": first * MS_PER_S,
         "tokens_per_s": tokens_per_s,
-        "tokens_per_s_per_device": tokens_per_s / draws.devices,
+        "tokens_per_s_per_device": tokens_per_s / devices,
+        "devices": devices,
         "cost_usd": device_seconds / SECONDS_PER_HOUR * served.usd_per_hour,
     }
 

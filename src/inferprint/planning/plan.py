@@ -49,8 +49,8 @@ class Configuration:
         The ordinary request, and its estimate.
     ranges
         Value, low and high of the columns `RANGES`; None where unknown.
-    memory_gb
-        Memory in use on the replica [1e9 bytes].
+    memory_gb, all_devices
+        Memory in use on the replica [1e9 bytes]; its devices with those that compute its prompts, where others do.
     steps
         Decode steps that a first token waits for.
     """
@@ -63,7 +63,13 @@ class Configuration:
     result: Result
     ranges: dict[str, Range | None]
     memory_gb: float
+    all_devices: float
     steps: float
+
+    @property
+    def prompt_devices(self) -> float:
+        """Devices that compute prompts for the replica at the pace of its answers; 0 where it does so itself."""
+        return self.all_devices - self.devices
 
     @property
     def devices(self) -> int:
@@ -76,6 +82,7 @@ class Configuration:
             "gpu_id": self.replica.gpu_id,
             "node_id": self.replica.node_id,
             "gpu_count": self.devices,
+            "prompt_gpu_count": self.prompt_devices,
             "precision": self.precision,
             "batch_size": self.batch_size,
             "techniques": list(self.replica.techniques),
@@ -217,7 +224,8 @@ def configured(
     drawn = drawn_columns(space, result, replica, steps)
     ranges = {name: result.range(name) if name in OUTPUT_NAMES else _range(drawn[name]) for name in RANGES}
     stated = next((str(e.value) for e in result.machine.trail.entries if e.field == "precision"), "")
-    return Configuration(replica, place, batch, stated, request, result, ranges, memory_gb, steps)
+    everything = float(drawn["devices"][0])
+    return Configuration(replica, place, batch, stated, request, result, ranges, memory_gb, everything, steps)
 
 
 def drawn_columns(space: Space, result: Result, replica: Replica, steps: float) -> dict[str, Array]:

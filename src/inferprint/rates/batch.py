@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inferprint.catalogue import Service
 from inferprint.physics.serving import Serving
 from inferprint.quantities import Z95, Range
-from inferprint.rates.draws import SIZE, Array, central
+from inferprint.rates.draws import SIZE, Array, central, full
 from inferprint.rates.forms import duration_rates, residual_kinds
 from inferprint.rates.serving import replica_of, traffic_of
 from inferprint.rates.situation import Case, Situation, central_serving, counted, decode_per_token
@@ -87,26 +86,37 @@ def _limits(situation: Situation, serving: Serving) -> Target | None:
     )
     stated = [limit for limit in limits if limit[2] is not None]
     if not stated:
-        return _aim(situation, per_token)
+        return _aim(situation, serving, per_token)
     features, steps, seconds, names = zip(*stated, strict=True)
     return Target("limit", features, steps, seconds, names)
 
 
-def _aim(situation: Situation, per_token: Array) -> Target | None:
+def _aim(situation: Situation, serving: Serving, per_token: Array) -> Target | None:
     """The usual time per output token of a service; with drafts a step takes as long as the tokens that it yields."""
-    service = situation.hosting.service
-    if service is None or situation.setup.method != "default":
+    speed = usual_speed(situation)
+    if speed is None:
         return None
-    speed = _usual_speed(situation, service)
-    prior = situation.prior(f"drafts.{situation.serving_class}")
-    situation.note("tokens per step", prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
-    widths = [math.log(value.high / value.low) / (2 * Z95) for value in (speed, prior.value)]
-    step = prior.value.value / speed.value
-    return Target("aim", (per_token,), (0.0,), (step,), ("output_tokens_per_s",), math.hypot(*widths))
+    drafts = Range.exact(1.0)
+    if not np.any(serving.steps.drafted):
+        prior = situation.prior(f"drafts.{situation.serving_class}")
+        situation.note("tokens per step", prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
+        drafts = prior.value
+    widths = [math.log(value.high / value.low) / (2 * Z95) for value in (speed, drafts)]
+    return Target(
+        "aim", (per_token,), (0.0,), (drafts.value / speed.value,), ("output_tokens_per_s",), math.hypot(*widths)
+    )
 
 
-def _usual_speed(situation: Situation, service: Service) -> Range:
-    """Output tokens per second of one request: measured for the model there, for the service, or of its class."""
+def usual_speed(situation: Situation) -> Range | None:
+    """Output tokens per second of one request at a service: measured for the model there, for it, or of its class.
+
+    None where nothing needs it: the batch, a time or a limit is stated, or there is no service.
+    """
+    service, setup = situation.hosting.service, situation.setup
+    times = (setup.measured_seconds_per_token, setup.measured_seconds, setup.max_seconds_per_token)
+    stated = any(time is not None for time in (*times, setup.max_seconds_to_first_token))
+    if service is None or stated or situation.batch_is_known or setup.method != "default":
+        return None
     catalogue, model = situation.catalogue, situation.model.id
     record = catalogue.speeds.get(f"{service.id}:{model}")
     if record is not None and catalogue.years_since(record.measured) <= FRESH_YEARS:
@@ -122,9 +132,23 @@ def _usual_speed(situation: Situation, service: Service) -> Range:
     return found
 
 
+def with_usual_speed(situation: Situation, duration: Array, window: float) -> Array:
+    """Duration rates in which a token of a usual answer takes its usual time at the service, if nothing is stated."""
+    speed = usual_speed(situation)
+    if speed is None:
+        return duration
+    form = duration @ decode_per_token(situation.modality, situation.usual_lengths, window)
+    decode = np.array([feature.part == "decode" for feature in situation.modality.features])
+    seconds = 1 / full(situation.sampler.spread(f"speed:{situation.host_name}", speed))
+    scaled: Array = np.where(decode, duration * (seconds / form)[:, None], duration)
+    return scaled
+
+
 def first_token_steps(situation: Situation, serving: Serving) -> float:
     """Decode steps that the first token of a usual request waits for: none where other devices compute the prompts."""
-    passes = max(float(np.ceil(situation.usual_lengths[0] / serving.prompts.chunk_tokens)), 1.0)
+    work = situation.usual_work
+    fresh = work["input_tokens"] - work["cached_input_tokens"]
+    passes = max(float(np.ceil(fresh / serving.prompts.chunk_tokens)), 1.0)
     return 0.0 if serving.layout.prompt_devices else passes
 
 

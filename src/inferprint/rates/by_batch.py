@@ -17,6 +17,7 @@ from inferprint.rates.draws import SIZE, Array, Sampler, central
 from inferprint.rates.hosting import does_not_fit
 from inferprint.rates.machine import card_of, rates_at, shape_of, situation_of
 from inferprint.rates.operating_point import replica_and_room, stated_replica
+from inferprint.rates.per_second import idle_watts
 from inferprint.rates.serving import serving_of
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, counted
@@ -49,6 +50,8 @@ class ByBatch:
         largest that does.
     devices, node_devices
         Devices of the replica, and of the node that it is in.
+    idle_w
+        Power of the replica while it waits, with its share of the host [W].
     memory_bytes
         Memory in use on the whole replica [bytes], shape (SIZE,), and what the engine may use of it.
     usable_bytes
@@ -64,6 +67,7 @@ class ByBatch:
     fits: float
     devices: float
     node_devices: int
+    idle_w: float
     memory_bytes: Array
     usable_bytes: float
     first_token_steps: float
@@ -131,6 +135,7 @@ def rates_by_batch(
         fits=fits,
         devices=central(devices),
         node_devices=_node_devices(point, devices),
+        idle_w=idle_watts(situation, point.case, devices),
         memory_bytes=_spread(memory_needed(serving, sizes, context, devices)),
         usable_bytes=float(memory.usable * memory.device_bytes * central(devices)),
         first_token_steps=steps,

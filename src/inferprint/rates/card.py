@@ -132,6 +132,8 @@ class MachineDraws:
         Devices of the replica; requests that share a step.
     timed_devices
         Devices that `seconds` are seconds of: those of one stage of a pipeline.
+    prompt_devices
+        Devices that compute prompts for the replica, in the unit that techniques state; 0 where it does so itself.
     details
         The central case term by term, for the trail; of several cases, the one whose energy is the median.
     """
@@ -149,6 +151,7 @@ class MachineDraws:
     active_share: Array
     devices: Array
     timed_devices: Array
+    prompt_devices: Array
     batch: Array
     details: tuple[TermDetail, ...]
 
@@ -183,6 +186,8 @@ class MachineCard:
     ----------
     window
         Attention window that features read [tokens]; 0 where the model has no windowed layer.
+    usual_lengths
+        Prompt and answer of the other requests of a batch [tokens].
     sources
         Draws of every uncertain input.
     fastest_s_per_token
@@ -202,6 +207,7 @@ class MachineCard:
     draws: MachineDraws
     window: float
     context_length: int | None
+    usual_lengths: tuple[float, float]
     sources: Sources
     trail: Trail
     tier: Tier

@@ -284,13 +284,13 @@ def with_measured_time(duration: Array, setup: MachineSetup) -> Array:
     return duration
 
 
-def within_limit(situation: Situation, duration: Array, window: float) -> Array:
-    """Duration rates in which a token of the answer takes at most the stated limit, where the batch keeps it."""
+def within_limit(situation: Situation, duration: Array, window: float, batch: Any) -> Array:
+    """Duration rates in which a token of the answer takes at most the stated limit, unless one request misses it."""
     limit = situation.setup.max_seconds_per_token
     if limit is None or situation.batch_is_known:
         return duration
     per_token = duration @ decode_per_token(situation.modality, situation.usual_lengths, window)
-    return with_decode_rate(duration, np.minimum(per_token, limit))
+    return with_decode_rate(duration, np.where(full(batch) > 1, np.minimum(per_token, limit), per_token))
 
 
 def with_decode_rate(rates: Array, per_output_token: Any) -> Array:

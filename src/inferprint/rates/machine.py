@@ -24,6 +24,7 @@ from inferprint.physics.serving import Serving
 from inferprint.physics.terms import TERM_EQUATIONS, ModelShape, Replica, Traffic
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import EQUATIONS, Tier
+from inferprint.rates.batch import with_usual_speed
 from inferprint.rates.card import MachineCard, MachineDraws, TermDetail
 from inferprint.rates.draws import Array, Sampler, central, full
 from inferprint.rates.forms import (
@@ -106,6 +107,7 @@ def card_of(situation: Situation, match: ModelMatch, draws: MachineDraws, window
         draws=draws,
         window=window,
         context_length=match.model.context_length,
+        usual_lengths=situation.usual_lengths,
         sources=situation.sampler.sources,
         trail=situation.trail,
         tier=_tier(situation),
@@ -332,7 +334,8 @@ def rates_at(situation: Situation, case: Case, serving: Serving, point: tuple[An
         share = _power_share(situation) if method == "default" else 1.0
         energy = with_decode_rate(energy, per_token * full(together * power * share / sharing))
         seconds = with_decode_rate(seconds, per_token / full(sharing))
-    duration = within_limit(situation, duration, float(shape.window_tokens))
+    duration = within_limit(situation, duration, float(shape.window_tokens), batch)
+    duration = with_usual_speed(situation, duration, float(shape.window_tokens))
     duration = with_measured_time(duration, situation.setup)
     return MachineDraws(
         energy=energy,
@@ -344,6 +347,7 @@ def rates_at(situation: Situation, case: Case, serving: Serving, point: tuple[An
         **per_second(situation, case, together),
         devices=full(devices),
         timed_devices=full(together),
+        prompt_devices=full(serving.layout.prompt_devices),
         batch=full(batch),
         details=details,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +28,8 @@ from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation
 from inferprint.units import MS_PER_S
 
-AIM_DEVICES = 8.0
-"""Devices, those of one node, up to which a service is taken to spread a model for the sake of its speed."""
+NODE_DEVICES = 8.0
+"""Devices of a usual node, over which a model is spread for the sake of time where nobody says how many there are."""
 
 
 def device_time_measured(situation: Situation) -> bool:
@@ -77,20 +78,47 @@ def replica_and_room(situation: Situation, case: Case, serving: Serving, batch: 
 
 
 def _solved(situation: Situation, case: Case, serving: Serving, devices: Any, target: Target) -> tuple[Any, Array]:
-    """Devices and batch behind a target: under a limit or an aim, the fewest devices on which one request keeps it."""
-    context, pool = situation.usual_context, situation.hosting.pool
-    most = float(pool or physics.REPLICA_SIZES[-1])
-    if target.kind == "aim":
-        most = min(most, AIM_DEVICES)
-    free = target.kind != "measured" and stated_replica(situation, serving) is None
-    while True:
-        room = np.maximum(_room(situation, case, serving, context, devices), 1.0)
-        batch, ends = solved_batch(situation, case, serving, (devices, central(room)), target)
-        if not free or ends[0].max() <= 1 or central(devices) * 2 > most:
-            break
+    """Devices and batch behind a target.
+
+    Where nobody states the devices of a replica, a limit is served by those that give the most throughput each; the
+    aim of a service by the fewest on which one request reaches it.
+    """
+    found = _at(situation, case, serving, devices, target)
+    if target.kind != "measured" and stated_replica(situation, serving) is None:
+        for larger in _larger(situation, devices, target):
+            other = _at(situation, case, serving, larger, target)
+            missed = found.ends[0].max() > 1
+            if missed or (target.kind == "limit" and other.per_device > found.per_device * (1 + 1e-9)):
+                found = other
+    _warn_of_ends(situation, case, central(found.devices), target, found.ends)
+    return found.devices, found.batch
+
+
+class _Point(NamedTuple):
+    """A solved operating point; `per_device` is its throughput over its devices, for comparison."""
+
+    devices: Any
+    batch: Array
+    ends: Array
+    per_device: float
+
+
+def _at(situation: Situation, case: Case, serving: Serving, devices: Any, target: Target) -> _Point:
+    """The batch behind a target on some devices."""
+    room = np.maximum(_room(situation, case, serving, situation.usual_context, devices), 1.0)
+    batch, ends = solved_batch(situation, case, serving, (devices, central(room)), target)
+    # A step takes the limit where that binds, and less where the memory does.
+    seconds = min(float(ends[1].max()), 1.0)
+    return _Point(devices, batch, ends, float(batch[0]) / seconds / central(devices))
+
+
+def _larger(situation: Situation, devices: Any, target: Target) -> Iterator[Any]:
+    """More devices for a replica than the fewest: doubled, up to those that are there, or those of one node."""
+    pool = situation.hosting.pool
+    most = float(pool or NODE_DEVICES) if target.kind == "limit" else min(float(pool or NODE_DEVICES), NODE_DEVICES)
+    while central(devices) * 2 <= most:
         devices = np.minimum(devices * 2, most)
-    _warn_of_ends(situation, case, central(devices), target, ends)
-    return devices, batch
+        yield devices
 
 
 def _room(situation: Situation, case: Case, serving: Serving, context: float, devices: Any) -> Any:
@@ -127,10 +155,10 @@ def stated_replica(situation: Situation, serving: Serving) -> int | None:
         there = f"{pool} devices" if pool is not None else "the devices"
         field = "replica_gpu_count" if stated is not None else "techniques"
         raise InvalidInput(field, f"a replica of {found} of {there}", hint="1 to the number of devices.")
-    unit = int(serving.layout.unit)
-    if found is not None and found % unit:
-        message = f"a replica of {found} devices cannot be split into {unit} equal parts"
-        raise InvalidInput("techniques", message, hint=f"Give a multiple of {unit}, or change the layout.")
+    for unit in (int(serving.layout.unit), int(serving.layout.expert)):
+        if found is not None and unit and found % unit:
+            message = f"a replica of {found} devices cannot be split into {unit} equal parts"
+            raise InvalidInput("techniques", message, hint=f"Give a multiple of {unit}, or change the layout.")
     return found
 
 
@@ -160,10 +188,10 @@ def _no_room(situation: Situation, case: Case, serving: Serving, devices: float)
 def _warn_of_ends(situation: Situation, case: Case, devices: float, target: Target, ends: Array) -> None:
     """Say where a time lies outside what one request alone, and the most that fit, would take."""
     where = f"{devices:g} x {case.gpu.name}"
-    for alone, most, seconds, name in zip(*ends, target.seconds, target.names, strict=True):
-        if target.kind == "limit" and alone > 1:
-            _refuse_or_warn(situation, name, seconds, alone * seconds, where)
-        elif target.kind == "measured" and alone > 1:
+    if target.kind == "limit":
+        _refuse_or_warn(situation, target, ends[0], where)
+    for alone, most, seconds in zip(*ends, target.seconds, strict=True):
+        if target.kind == "measured" and alone > 1:
             situation.warn(
                 f"the measured {seconds:.3g} s is less than one request alone takes on {where} "
                 f"({alone * seconds:.3g} s): speculative decoding, more devices or fewer bits are likely"
@@ -175,14 +203,26 @@ def _warn_of_ends(situation: Situation, case: Case, devices: float, target: Targ
             )
 
 
-def _refuse_or_warn(situation: Situation, name: str, limit: float, nearest: float, where: str) -> None:
-    """A limit below what one request alone takes: an error where the error of the form cannot explain it."""
+def _refuse_or_warn(situation: Situation, target: Target, alone: Array, where: str) -> None:
+    """Limits below what one request alone takes: an error where the error of the form cannot explain the tightest.
+
+    `alone` holds the times of one request over the limits.
+    """
+    missed = [
+        (float(over), name, f"{limit * MS_PER_S:.3g} ms is below the {over * limit * MS_PER_S:.3g} ms", over * limit)
+        for over, name, limit in zip(alone, target.names, target.seconds, strict=True)
+        if over > 1
+    ]
+    if not missed:
+        return
+    worst, name, text, nearest = max(missed)
+    texts = f"{text} of one request alone on {where}"
+    texts += "".join(f"; {other}: {what}" for _, other, what, _ in missed if other != name)
     spread = float(served_spread(situation, np.ones(1)).max())
-    text = f"{limit * MS_PER_S:.3g} ms is below the {nearest * MS_PER_S:.3g} ms of one request alone on {where}"
-    if np.log(nearest / limit) > Z95 * spread:
+    if np.log(worst) > Z95 * spread:
         hint = f"Nearest: {nearest * MS_PER_S:.3g} ms. Use more or faster devices, fewer bits, or drafts."
-        raise LimitNotMet(name, text, nearest_ms=nearest * MS_PER_S, hint=hint)
-    situation.warn(f"{name}: {text}: it may not be kept")
+        raise LimitNotMet(name, texts, nearest_ms=float(nearest * MS_PER_S), hint=hint)
+    situation.warn(f"{name}: {texts}: it may not be kept")
 
 
 def batch_is_solved(situation: Situation) -> bool:
@@ -209,10 +249,11 @@ def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
         if layouts:
             reason = f"what {', '.join(layouts)} takes, or the fewest of it that hold weights, cache and work space"
         elif batch_is_solved(situation):
-            reason += ", and on which one request alone keeps the limits"
+            reason = "devices that hold the model and give the most throughput each within the limits"
         how: How = "derived" if situation.hosting.pool is not None else "assumed"
         trail.add("replica_gpu_count", devices, "devices", how, reason)
     _record_layout(situation, layouts, devices.value)
+    _warn_of_nodes(situation, devices.value)
     if setup.batch_size is not None:
         trail.add("batch_size", batch, "requests", "given", "stated by the caller")
     elif batch_is_solved(situation):
@@ -236,3 +277,13 @@ def _record_layout(situation: Situation, layouts: list[str], devices: float) -> 
     elif devices > 1:
         reason = "every device works on every layer; techniques state another layout"
         situation.trail.add("layout", "tensor parallel", "", "assumed", reason)
+
+
+def _warn_of_nodes(situation: Situation, devices: float) -> None:
+    """Say where a replica spans nodes: the link between them is not that within one."""
+    node = situation.hosting.candidates[0].node
+    if node is not None and devices > node.gpu_count > 0 and situation.engine.split == "tensors":
+        situation.warn(
+            f"a replica of {devices:g} devices spans nodes of {node.gpu_count}: the link between them is taken to be "
+            "that within a node, which is faster than most networks; techniques state another layout and its network"
+        )

@@ -12,7 +12,7 @@ from inferprint.errors import InvalidInput
 from inferprint.impact.embodied import embodied_share
 from inferprint.physics.node import host_energy, host_share, idle_energy
 from inferprint.quantities import Range
-from inferprint.rates.draws import Array, full
+from inferprint.rates.draws import Array, central, full
 from inferprint.rates.situation import Case, Situation
 from inferprint.units import GRAMS_PER_KG, ML_PER_L, SECONDS_PER_YEAR
 
@@ -49,6 +49,12 @@ def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Arra
         "embodied_g": full(embodied_share(1.0, devices, device_kg, host.share, host.kg, active, life) * GRAMS_PER_KG),
         "embodied_ml": full(embodied_share(1.0, devices, device_l, host.share, host.litres, active, life) * ML_PER_L),
     }
+
+
+def idle_watts(situation: Situation, case: Case, devices: Any) -> float:
+    """Central power of a replica of `devices` that holds the model and waits, with its share of the host [W]."""
+    host = _host(situation, case, devices)
+    return float(central(devices * idle_power(situation, case.gpu) + host.share * host.idle_w))
 
 
 def _host(situation: Situation, case: Case, devices: Any) -> _Host:

@@ -108,9 +108,12 @@ def traffic_of(situation: Situation, serving: Serving, batch: Any) -> Traffic:
     fill = static_fill(together, batching.spread) if batching.static else 1.0
     others = situation.traffic(together)
     work = {"input_tokens": others.input_tokens, "cached_input_tokens": 0.0, "output_tokens": others.output_tokens}
+    work = dict(rewritten_work(work, situation.uses, np.minimum))
     return replace(
         others,
-        cached_tokens=rewritten_work(work, situation.uses, np.minimum)["cached_input_tokens"],
+        input_tokens=work["input_tokens"],
+        output_tokens=work["output_tokens"],
+        cached_tokens=work["cached_input_tokens"],
         fill=fill * per_stage / together,
         steps=serving.steps,
         chunk_tokens=serving.prompts.chunk_tokens,

@@ -168,8 +168,15 @@ class Situation:
     @property
     def usual_context(self) -> float:
         """Tokens that a request in flight keeps on average: all of its prompt and, mid-way, half of its answer."""
+        work = self.usual_work
+        return float(work["input_tokens"] + work["output_tokens"] / 2)
+
+    @property
+    def usual_work(self) -> Mapping[str, Any]:
+        """Work of a request of the usual lengths, with what techniques make of it."""
         n_in, n_out = self.usual_lengths
-        return n_in + n_out / 2
+        work = {"input_tokens": n_in, "cached_input_tokens": 0.0, "output_tokens": n_out}
+        return rewritten_work(work, self.uses, min)
 
     def traffic(self, batch: Any) -> Traffic:
         """The other requests of a batch: as stated, else of the usual lengths."""

@@ -57,10 +57,15 @@ def _values(technique: Technique, text: str) -> Values:
         given.add(key)
         if key not in allowed:
             raise InvalidInput(
-                "techniques", f"{technique.name} has no parameter '{key}'", hint=f"It has: {', '.join(allowed)}."
+                "techniques", f"{technique.name} has no parameter '{key}'", hint=f"It has: {_described(technique)}."
             )
         values[key] = _value(technique, allowed[key], value)
     return values
+
+
+def _described(technique: Technique) -> str:
+    """The parameters of a technique with what they may be."""
+    return "; ".join(f"{p.name} ({p.allowed})" if p.allowed else p.name for p in technique.parameters)
 
 
 def _value(technique: Technique, parameter: Parameter, text: str) -> float | str:

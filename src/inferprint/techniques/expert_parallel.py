@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from inferprint.physics.serving import MAX_DEVICES, Serving
 from inferprint.techniques.base import Parameter, Technique, Values
 from inferprint.techniques.mixture_of_experts import with_imbalance
-from inferprint.techniques.rules import check_sparse, in_use, with_layout
+from inferprint.techniques.rules import check_sparse, in_use, refusal, with_layout
 from inferprint.units import GIGA
 
 NAME = "expert-parallel"
@@ -30,6 +32,7 @@ def _rewrite(serving: Serving, values: Values) -> Serving:
     if not in_use(NAME, "devices", PARAMETERS, values):
         return serving
     check_sparse(NAME, serving)
+    _check_experts(serving, values["devices"])
     serving = with_layout(
         NAME,
         serving,
@@ -38,6 +41,14 @@ def _rewrite(serving: Serving, values: Values) -> Serving:
         exchange_bytes=values["dispatch_bytes"] + values["combine_bytes"],
     )
     return replace(serving, shape=with_imbalance(NAME, serving.shape, values["imbalance"]))
+
+
+def _check_experts(serving: Serving, devices: float) -> None:
+    """Refuse more devices than there are experts, where their number is published."""
+    per_token, share = (np.ravel(value)[0] for value in (serving.shape.experts_per_token, serving.shape.expert_share))
+    experts = round(float(per_token / share))
+    if experts and devices > experts:
+        raise refusal(NAME, f"{devices:g} devices for {experts} experts", f"devices = 1 to {experts}.")
 
 
 EXPERT_PARALLEL = Technique(
