@@ -100,6 +100,9 @@ def _logged(logs: Sequence[Path], column: Sequence[str]) -> tuple[Load, int]:
             for name in names:
                 parts[name].append(checked.numbers[name][good])
     columns = {name: np.concatenate([np.zeros(0), *chunks]) for name, chunks in parts.items()}
+    if not columns["seconds"].size:
+        message = f"holds no request with a time: {skipped:,} rows are left out"
+        raise InvalidInput("log", message, hint="Times are ISO 8601 or seconds since 1970; `inferprint run` says why.")
     return logged_load(columns.pop("seconds"), columns), skipped
 
 
@@ -151,7 +154,7 @@ def fleet_text(found: Fleet) -> str:
     if found.cost_usd_per_day is not None:
         rows.append(("cost", f"{number(found.cost_usd_per_day)} USD"))
     lines = [head, served, "a mean day, 95 % intervals in brackets", table(rows, indent=2), "levels of the load"]
-    columns = ["requests/s", "hours", "batch", "active", "ms per token", "ms to first", "kWh given", "kWh drawn"]
+    columns = ["requests/s", "hours", "batch", "active", "ms per token", "ms to first", "IT kWh given", "drawn"]
     shown = found.levels if len(found.levels) <= SHOWN else found.levels[:: -(-len(found.levels) // SHOWN)]
     cells = [
         [

@@ -60,12 +60,21 @@ def estimate_text(result: Result) -> str:
         table(parts, indent=2),
         "two-term form, for comparison",
         table(two, indent=2),
+        _point_text(result),
         f"quality: {result.quality}; largest uncertainty: {result.largest_uncertainty or 'none'} ({share:.0%})",
         assumptions_text(result.assumptions, brief=True),
         *(f"warning: {text}" for text in result.warnings),
         ", ".join(f"{what} {version}" for what, version in result.versions.items()),
     ]
     return "\n".join(filter(None, sections))
+
+
+def _point_text(result: Result) -> str:
+    """Devices of the replica and requests in a step, with their intervals where they are uncertain."""
+    point = result.operating_point
+    parts = [(point["replica_gpu_count"], "devices"), (point["batch_size"], "requests in a step")]
+    texts = [interval(v, unit) if v.low < v.high else f"{number(v.value)} {unit}" for v, unit in parts]
+    return f"operating point: {', '.join(texts)}"
 
 
 BRIEF = (

@@ -14,7 +14,7 @@ from inferprint.estimate.request import FIELDS, Request
 from inferprint.provenance.trace import Entry
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Range, Tier
 from inferprint.rates import OUTPUT_NAMES, MachineCard, PlaceCard, total_draws
-from inferprint.rates.draws import Array, Sources
+from inferprint.rates.draws import Array, Sources, bounds
 from inferprint.units import MS_PER_S
 
 _POSITION = {name: i for i, name in enumerate(OUTPUT_NAMES)}
@@ -103,6 +103,13 @@ class Result:
         return {quantity.name: self._known(quantity.name) for quantity in TWO_TERM}
 
     @property
+    def operating_point(self) -> dict[str, Range]:
+        """Devices of the replica that served the request, and requests that shared its steps."""
+        draws = self.machine.draws
+        points = {"replica_gpu_count": draws.devices, "batch_size": draws.batch}
+        return {name: Range(*(float(bound) for bound in bounds(values))) for name, values in points.items()}
+
+    @property
     def quality(self) -> Tier:
         """Data-quality tier of the result."""
         return self.machine.tier
@@ -151,6 +158,7 @@ class Result:
             **{quantity.name: as_dict(self.range(quantity.name)) for quantity in RESULTS},
             "breakdown": {name: as_dict(value) for name, value in self.breakdown.items()},
             "two_term": {name: as_dict(value) for name, value in self.two_term.items()},
+            "operating_point": {name: as_dict(value) for name, value in self.operating_point.items()},
             "quality": self.quality,
             "largest_uncertainty": self.largest_uncertainty,
             "uncertainty": self.uncertainty,

@@ -262,6 +262,9 @@ AXES: dict[str, tuple[str, Parse]] = {
     "active-share": ("active_share", _numbers("active_share")),
     "pue": ("pue", _numbers("pue", 1.0)),
     "grid-gco2e-per-kwh": ("grid_gco2e_per_kwh", _numbers("grid_gco2e_per_kwh", 0.0)),
+    "usual-input-tokens": ("usual_input_tokens", _counts("usual_input_tokens", 0)),
+    "usual-output-tokens": ("usual_output_tokens", _counts("usual_output_tokens", 1)),
+    "max-ttft-ms": ("max_ttft_ms", _numbers("max_ttft_ms")),
     "max-time-per-output-token-ms": ("max_time_per_output_token_ms", _numbers("max_time_per_output_token_ms")),
 }
 """Axes by name: the request field, and how values are read."""
