@@ -22,7 +22,7 @@ ServingClass = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What every record has: a key and the origin of its values."""
 
@@ -34,7 +34,7 @@ class Record:
         return self.provenance.get(name) or self.provenance[""]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Model(Record):
     """A model: its size, its shape and the names it goes by.
 
@@ -71,7 +71,7 @@ class Model(Record):
     release_date: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Gpu(Record):
     """An accelerator, or a whole chip that computes: memory, dense rates, power, manufacture.
 
@@ -103,7 +103,7 @@ class Gpu(Record):
     reference_node: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Node(Record):
     """A machine or cloud instance; host values exclude the accelerators and are the instance's own share."""
 
@@ -122,7 +122,7 @@ class Node(Record):
     use_life_years: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Service(Record):
     """A managed endpoint: what probably runs it, and where.
 
@@ -150,7 +150,7 @@ class Service(Record):
     wue_l_per_kwh: Range | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Speed(Record):
     """How fast a service answered with a model; `id` is "service:model".
 
@@ -172,7 +172,7 @@ class Speed(Record):
     time_to_first_token_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Region(Record):
     """A cloud region; `id` is "cloud:region" because region names repeat across clouds."""
 
@@ -187,7 +187,7 @@ class Region(Record):
     grid_gco2e_per_kwh: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Operator(Record):
     """The average of a data-centre operator's fleet, or a generic default; one record a year.
 
@@ -200,7 +200,7 @@ class Operator(Record):
     wue_l_per_kwh: Range | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Grid(Record):
     """Electricity of a zone: greenhouse gas, water and primary energy per kWh at the meter."""
 
@@ -219,7 +219,7 @@ class Grid(Record):
     default_for_zone: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Precision(Record):
     """A number format of weights: what the file weighs and in which arithmetic it is executed.
 
@@ -233,7 +233,7 @@ class Precision(Record):
     effect: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Form(Record):
     """Coefficients of one learned form, with their covariance and the errors that it makes on what it has not seen.
 
@@ -262,7 +262,7 @@ class Form(Record):
     residual: Mapping[str, Range]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Prior(Record):
     """An assumption with its 95 % range, used where the caller and the catalogue are silent."""
 
@@ -271,7 +271,7 @@ class Prior(Record):
     value: Range
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ShapeFit(Record):
     """A log-log regression of a shape fact on total and active size over the open models of the catalogue.
 
@@ -286,7 +286,7 @@ class ShapeFit(Record):
     models: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Price(Record):
     """What hosts ask for a model, in USD per million tokens, by host; `id` is the model's.
 
@@ -300,7 +300,7 @@ class Price(Record):
     rule: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SizeForm(Record):
     """How sizes are predicted from prices in one way: `id` is "target:form", such as "total:both".
 
@@ -322,7 +322,7 @@ class SizeForm(Record):
     models: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SizeFit(Record):
     """The regression of ln(size in billions) at one host; `id` is "target:form:host".
 

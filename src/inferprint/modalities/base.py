@@ -14,7 +14,7 @@ Ideal = Mapping[str, Mapping[str, Any]]
 """Ideal cost by feature, then by term."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Feature:
     """A count that costs are linear in, its unit and the part of the request that it belongs to."""
 
@@ -23,7 +23,7 @@ class Feature:
     part: Part
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Modality:
     """One way of asking a model: its features and what one unit of each ideally costs.
 

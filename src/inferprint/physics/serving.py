@@ -17,7 +17,7 @@ MAX_DEVICES = 1024.0
 """Devices of a replica above this are taken for a mistake."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """How the devices of a replica share the model; 0 where nobody said.
 
@@ -65,7 +65,7 @@ class Layout:
         return np.where(np.greater(self.tensor, 0), self.unit, by_experts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Memory:
     """How an engine uses a device's memory.
 
@@ -94,7 +94,7 @@ class Memory:
     draft_share: Any = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batching:
     """How requests come together in a step.
 
@@ -113,7 +113,7 @@ class Batching:
     spread: Any = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prompts:
     """How an engine computes prompts: tokens of a pass, and the share of a further pass that costs extra."""
 
@@ -121,7 +121,7 @@ class Prompts:
     exposed: Any = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Serving:
     """Everything that a technique may rewrite about how a model is served, the work of the request apart."""
 

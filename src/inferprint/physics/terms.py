@@ -23,7 +23,7 @@ from inferprint.quantities import equation
 Terms = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelShape:
     """What a model makes the hardware read and compute; scalars or arrays over draws.
 
@@ -89,7 +89,7 @@ class ModelShape:
         object.__setattr__(self, "expert_params", found)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Replica:
     """The devices that hold one copy of the model; scalars or arrays over draws.
 
@@ -135,7 +135,7 @@ class Replica:
     transfer_bandwidth: Any = np.inf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Steps:
     """How many tokens a sequence gains in a decode step; scalars or arrays over draws.
 
@@ -154,7 +154,7 @@ class Steps:
     draft_cost: Any = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Traffic:
     """What else is on the replica: requests per decode step, and the usual lengths of the others [tokens].
 

@@ -27,7 +27,7 @@ FRESH_YEARS = 1.3
 Kind = Literal["measured", "limit", "aim"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
     """Times that the batch is solved from.
 

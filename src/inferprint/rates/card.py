@@ -97,7 +97,7 @@ class Level(NamedTuple):
     engine: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TermDetail:
     """Central ideal cost of one term per unit of one feature, its coefficient, and what the form multiplies it by.
 
@@ -112,7 +112,7 @@ class TermDetail:
     level: Level
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MachineDraws:
     """Unit rates with draws. Matrices (SIZE, features), vectors (SIZE,); element 0 of axis 0 is central.
 

@@ -142,7 +142,7 @@ def served_residual(situation: Situation, form: Form, batch: Any) -> Any:
     return factor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Applied:
     """A form for a case: its coefficients, its level without the residual, and what that is made of."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inferprint.quantities import Method
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MachineSetup:
     """What decides a machine card. None means that the caller did not say.
 
@@ -56,7 +56,7 @@ class MachineSetup:
     method: Method = "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PlaceSetup:
     """What decides a place card. None means that the caller did not say.
 

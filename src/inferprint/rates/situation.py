@@ -35,7 +35,7 @@ FORM_LABELS = {
 FEATURE_NAMES = tuple(feature.name for feature in TEXT.features)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """One accelerator with one number format of the weights."""
 
@@ -53,7 +53,7 @@ class Case:
         return self.candidate.node
 
 
-@dataclass(slots=True)
+@dataclass
 class Situation:
     """What all cases of a setup share."""
 

@@ -18,7 +18,7 @@ STAGES: tuple[Stage, ...] = ("formats", "layout", "prompt", "steps", "memory", "
 it left."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parameter:
     """A parameter of a technique: its default changes nothing.
 
@@ -41,7 +41,7 @@ class Parameter:
         return f"{'a whole number, ' if self.whole else ''}{self.low:g} to {self.high:g}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Technique:
     """One serving technique.
 
