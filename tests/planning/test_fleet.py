@@ -97,6 +97,30 @@ class TestSize:
         assert any("hold no replica" in text for text in found.warnings)
         assert found.cost_usd_per_day == found.nodes * 8 * 24
 
+    @pytest.mark.parametrize("hardware", [{"gpu_id": "rtx_4090"}, {"node_id": "local:workstation-rtx4090"}])
+    def test_a_desk_named_by_its_node_is_one_named_by_its_gpu(self, hardware):
+        load = stated_load(CATALOGUE, 20.0, {"input_tokens": 1200.0, "output_tokens": 300.0})
+        request = Request(model_id="llama-3.1-8b", input_tokens=0, output_tokens=0, country="FR", **hardware)
+        found = fleet(load, request, ESTIMATOR)
+        assert (found.nodes, any("vllm is assumed" in text for text in found.warnings)) == (16, True)
+
+    @pytest.mark.parametrize("engine", [None, "llama.cpp"])
+    def test_one_request_at_a_time_on_desks(self, engine):
+        load = stated_load(CATALOGUE, 20.0, {"input_tokens": 1200.0, "output_tokens": 300.0})
+        request = Request(
+            model_id="llama-3.1-8b", input_tokens=0, output_tokens=0, gpu_id="rtx_4090", batch_size=1, engine=engine
+        )
+        found = fleet(load, request, ESTIMATOR)
+        assert {level.batch_size for level in found.levels} == {1.0}
+        # Each request keeps one device busy for as long as it takes.
+        one = Request(model_id="llama-3.1-8b", input_tokens=1200, output_tokens=300, gpu_id="rtx_4090")
+        seconds = ESTIMATOR.estimate(one).duration_ms.value / 1000
+        assert found.nodes == pytest.approx(found.load.requests_per_second.max() * seconds, rel=0.02)
+
+    def test_no_level_exceeds_the_largest_batch(self):
+        for found in (served(3.0, batch_size=2), served(3.0, max_time_per_output_token_ms=16.2)):
+            assert max(level.batch_size for level in found.levels) <= found.max_batch_size
+
     def test_two_kinds_of_replica_are_refused(self):
         with pytest.raises(InvalidInput, match="disaggregation"):
             served(techniques=("disaggregation:prefill_devices=4",))
@@ -171,7 +195,7 @@ def test_attributed_is_drawn_whatever_the_load(rate, n_in, n_out, gpu):
     found = fleet(load, request, ESTIMATOR)
     for level in found.levels:
         assert 0 < level.active_share < 1
-        assert 1 <= level.batch_size <= found.max_batch_size * 1.01
+        assert 1 <= level.batch_size <= found.max_batch_size * (1 + 1e-9)
         assert level.attributed_kwh == pytest.approx(level.drawn_kwh, rel=1e-6)
 
 
@@ -214,6 +238,12 @@ class TestLoad:
         load = logged_load(seconds, lengths)
         assert load.requests == pytest.approx(400)
         assert load.requests_per_second.tolist() == pytest.approx([100 / 3600, 300 / 3599], rel=1e-3)
+
+    def test_hours_without_a_request_join_the_quietest_level(self):
+        load = logged_load(np.array([0.0, 1800.0, 7800.0]), {name: np.ones(3) for name in self.LENGTHS})
+        assert load.requests_per_second.min() > 0
+        assert load.requests == pytest.approx(3)
+        assert load.hours.sum() == pytest.approx(7800 / 3600, rel=1e-6)
 
     def test_many_hours_are_gathered_into_levels(self):
         generator = np.random.default_rng(1)

@@ -115,6 +115,12 @@ class TestServices:
         low, high = np.quantile(1 / per_token[1:], [0.025, 0.975])
         assert (low, high) == pytest.approx((speed.low, speed.high), rel=0.1)
 
+    def test_a_measured_time_as_usual_gives_about_the_usual_batch(self):
+        usual = estimate("llama-3.1-70b", managed_service_id="together")
+        same = {"request_duration_ms": usual.duration_ms.value}
+        measured = estimate("llama-3.1-70b", managed_service_id="together", **same)
+        assert measured.usage_energy_wh.value == pytest.approx(usual.usage_energy_wh.value, rel=0.5)
+
     def test_stated_drafts_are_not_assumed_again(self):
         drafts = card(
             "llama-3.1-70b", managed_service_id="together", techniques=("speculative-decoding:draft_tokens=3",)
@@ -353,6 +359,13 @@ class TestLimits:
         one = MachineSetup(**node, gpu_count=1, replica_gpu_count=1)
         first = [rates_by_batch(ESTIMATOR.catalogue, setup).time_to_first_token_s[0] for setup in (ranks, one)]
         assert first[0] == pytest.approx(first[1], rel=0.1)
+
+    def test_a_desk_that_serves_one_at_a_time_misses_a_limit_too(self):
+        desk = {"gpu_id": "rtx_4090", "precision": "int4"}
+        with pytest.raises(LimitNotMet):
+            card("llama-3.1-8b", max_time_per_output_token_ms=1.0, **desk)
+        assert card("llama-3.1-8b", max_time_per_output_token_ms=500.0, **desk).draws.batch[0] == 1
+        assert card("llama-3.1-8b", max_time_per_output_token_ms=60.0, engine="vllm", **desk).draws.batch[0] > 4
 
     @pytest.mark.parametrize("known", [{"batch_size": 4}, {"time_per_output_token_ms": 20}, {"request_duration_ms": 9}])
     def test_a_limit_beside_what_it_would_find_is_refused(self, known):

@@ -139,7 +139,7 @@ def fleet_text(found: Fleet) -> str:
     head = (
         f"{found.model}: {_count(found.nodes, 'node')} of {_count(found.devices_per_node, 'device')}, "
         f"{_count(found.replicas, 'replica')} of {found.devices_per_replica}, "
-        f"at most {number(found.max_batch_size)} requests at a time in each"
+        f"at most {number(found.max_batch_size)} at a time in each"
     )
     served = (
         f"load: {number(load.requests / load.days)} requests a day, mean {number(load.mean('input_tokens'))} + "

@@ -72,7 +72,9 @@ def estimate_text(result: Result) -> str:
 def _point_text(result: Result) -> str:
     """Devices of the replica and requests in a step, with their intervals where they are uncertain."""
     point = result.operating_point
-    parts = [(point["replica_gpu_count"], "devices"), (point["batch_size"], "requests in a step")]
+    devices, batch = point["replica_gpu_count"], point["batch_size"]
+    one, alone = devices.high == 1, batch.high == 1
+    parts = [(devices, "device" if one else "devices"), (batch, f"request{'' if alone else 's'} in a step")]
     texts = [interval(v, unit) if v.low < v.high else f"{number(v.value)} {unit}" for v, unit in parts]
     return f"operating point: {', '.join(texts)}"
 

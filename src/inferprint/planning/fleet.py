@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from inferprint._version import __version__
-from inferprint.catalogue import resolve_gpu
+from inferprint.catalogue import resolve_gpu, resolve_node
 from inferprint.errors import DoesNotFit, InvalidInput, LimitNotMet
 from inferprint.estimate import Estimator, Request
 from inferprint.estimate.estimate import machine_setup, place_setup
@@ -39,11 +39,14 @@ OUTPUTS = {
 """What a day costs: the output of the cards that it sums, and the factor to its unit."""
 
 
-SERVER = "vllm"
-"""Engine of a fleet of devices that usually stand on a desk."""
+SERVER, ALONE = "vllm", "llama.cpp"
+"""Engines of a fleet of devices that usually stand on a desk: for several requests at a time, and for one."""
 
 STEP = 5e-4
 """Step by which a batch is raised that is too small by the error of an interpolation."""
+
+MOST_ACTIVE = 1 - 1e-9
+"""Active share of a replica that is never without a request."""
 
 MARGIN = 1e-4
 """Share of the capacity beyond a full one that counts as full: the same error."""
@@ -172,9 +175,9 @@ def fleet(
     features = mean_features(found, load)
     levels, totals = [], dict[str, Array]()
     for rate, hours in zip(load.requests_per_second, load.hours, strict=True):
-        batch = _batch(rate / sized.replicas, found, sized.busy)
-        point = float(rate), float(hours), batch, sized.replicas
-        level, outputs = _served(estimator, request, setup, features, point, found)
+        batch = min(_batch(rate / sized.replicas, found, sized.busy), sized.most)
+        point = float(rate), float(hours), batch, sized
+        level, outputs = _served(estimator, request, setup, features, point)
         levels.append(_with_times(level, found))
         totals = {name: totals.get(name, 0.0) + draws for name, draws in outputs.items()}
     paid = sized.nodes * found.node_devices
@@ -209,6 +212,11 @@ class _Sized:
     replicas: int
     left: int
 
+    @property
+    def key(self) -> tuple[float, float]:
+        """What is compared: nodes, then device time of a request in the largest batch."""
+        return self.nodes, float(np.interp(self.most, self.rates.batches, self.busy)) * self.rates.devices
+
 
 def _smallest(load: Load, request: Request, setup: MachineSetup, estimator: Estimator, headroom: float) -> _Sized:
     """The fewest nodes: with the stated replica, or with the size of replica that takes the fewest devices.
@@ -238,7 +246,7 @@ def _smallest(load: Load, request: Request, setup: MachineSetup, estimator: Esti
         except (DoesNotFit, LimitNotMet) as error:
             refused = error if refused is None or not isinstance(error, DoesNotFit) else refused
             continue
-        if best is None or sized.nodes < best.nodes:
+        if best is None or sized.key < best.key:
             best = sized
     if best is None:
         raise refused or InvalidInput("model_id", "no replica serves the load")
@@ -286,10 +294,17 @@ def _setup(load: Load, request: Request, estimator: Estimator) -> MachineSetup:
     if any(text.partition(":")[0] == "disaggregation" for text in setup.techniques):
         hint = "`inferprint plan` compares it; leave it out to size a fleet."
         raise InvalidInput("techniques", "disaggregation: a fleet of two kinds of replica is not sized", hint=hint)
-    several = request.batch_size is None or request.batch_size > 1
-    if several and setup.engine is None and setup.gpu_id and on_a_desk(resolve_gpu(estimator.catalogue, setup.gpu_id)):
-        setup = replace(setup, engine=SERVER)
+    if setup.engine is None and _on_desk(setup, estimator):
+        setup = replace(setup, engine=ALONE if request.batch_size == 1 else SERVER)
     return setup
+
+
+def _on_desk(setup: MachineSetup, estimator: Estimator) -> bool:
+    """Whether the machine usually serves one request at a time."""
+    catalogue = estimator.catalogue
+    if setup.node_id is not None:
+        return resolve_node(catalogue, setup.node_id).cloud == "local"
+    return setup.gpu_id is not None and on_a_desk(resolve_gpu(catalogue, setup.gpu_id))
 
 
 def mean_features(found: ByBatch, load: Load) -> Array:
@@ -345,14 +360,14 @@ def _served(
     request: Request,
     setup: MachineSetup,
     features: Array,
-    point: tuple[float, float, float, int],
-    found: ByBatch,
+    point: tuple[float, float, float, _Sized],
 ) -> tuple[Level, dict[str, Array]]:
     """A level of the load by the ordinary cards, and draws of its outputs over its hours."""
-    rate, hours, batch, replicas = point
+    rate, hours, batch, sized = point
+    replicas = sized.replicas
     seconds, requests = hours * SECONDS_PER_HOUR, rate * hours * SECONDS_PER_HOUR
-    batch, busy = _exact(estimator, setup, features, batch, replicas / rate)
-    share = rate * busy / replicas
+    batch, busy = _exact(estimator, setup, features, (batch, sized.most), replicas / rate)
+    share = min(rate * busy / replicas, MOST_ACTIVE)
     machine = estimator.machine(replace(setup, batch_size=batch, active_share=share))
     draws = machine.draws
     # What a replica draws while it has requests, and while it has none [W].
@@ -366,25 +381,27 @@ def _served(
         time_per_output_token_ms=0.0,
         time_to_first_token_ms=0.0,
         attributed_kwh=float(machine.quantity("it_energy")[0] @ features) * requests / JOULES_PER_KWH,
-        drawn_kwh=replicas * seconds * (share * working + (1 - share) * found.idle_w) / JOULES_PER_KWH,
+        drawn_kwh=replicas * seconds * (share * working + (1 - share) * sized.rates.idle_w) / JOULES_PER_KWH,
     )
     return level, total_draws(machine, estimator.place(place_setup(request, machine)), features * requests)
 
 
 def _exact(
-    estimator: Estimator, setup: MachineSetup, features: Array, batch: float, most: float
+    estimator: Estimator, setup: MachineSetup, features: Array, batches: tuple[float, float], most: float
 ) -> tuple[float, float]:
-    """The batch, and device seconds of a request in it, below `most` of them: a replica is never busy all the time.
+    """The batch, and the seconds for which a request in it occupies a replica: below `most`, as none is always busy.
 
-    The batch was read between two points of a curve, which may put it on the other side by a hair.
+    The batch was read between two points of a curve, which may put it on the other side by a hair. It never exceeds the
+    second of `batches`: then requests wait for each other.
     """
+    batch, largest = batches
     while True:
         machine = estimator.machine(replace(setup, batch_size=batch, active_share=1.0))
         stages = machine.draws.devices[0] / machine.draws.timed_devices[0]
         busy = float(machine.quantity("device_time")[0] @ features / stages)
-        if busy < most:
+        if busy < most or batch >= largest:
             return batch, busy
-        batch *= 1 + STEP
+        batch = min(batch * (1 + STEP), largest)
 
 
 def _with_times(level: Level, found: ByBatch) -> Level:

@@ -158,7 +158,10 @@ def logged_load(seconds: Array, lengths: Mapping[str, Array]) -> Load:
     length[-1] = max(last, 1 / 60)
     rates = counts / (length * SECONDS_PER_HOUR)
     order = np.argsort(rates, kind="stable")
-    levels = np.array_split(order, min(LEVELS, len(order)))
+    # Hours without a request join the quietest level: what the fleet draws in them is that of the requests around.
+    empty = int(np.sum(counts == 0))
+    levels = np.array_split(order[empty:], min(LEVELS, len(order) - empty))
+    levels[0] = np.concatenate([order[:empty], levels[0]])
     hours = np.array([length[level].sum() for level in levels])
     requests = np.array([counts[level].sum() for level in levels])
     return Load(requests / (hours * SECONDS_PER_HOUR), hours, {name: lengths[name] for name in LENGTHS})

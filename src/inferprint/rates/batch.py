@@ -59,18 +59,16 @@ def target_of(situation: Situation, serving: Serving) -> Target | None:
         return None
     if setup.measured_seconds_per_token is not None:
         per_token = decode_per_token(situation.modality, situation.usual_lengths, window)
-        return Target(
-            "measured", (per_token,), (0.0,), (setup.measured_seconds_per_token,), ("time_per_output_token_ms",)
-        )
+        return _measured(situation, serving, per_token, setup.measured_seconds_per_token)
     if setup.measured_seconds is not None and setup.measured_work is not None:
         n_in, cached, n_out = setup.measured_work
         work = counted(situation.modality, (n_in, n_out), window, cached=cached)
-        return Target("measured", (work,), (0.0,), (setup.measured_seconds,), ("request_duration_ms",))
-    return _limits(situation, serving)
+        return _measured(situation, serving, work, setup.measured_seconds)
+    return limits_of(situation, serving) or _aim(situation, serving)
 
 
-def _limits(situation: Situation, serving: Serving) -> Target | None:
-    """The stated limits: time per output token of a usual request, and time to its first token.
+def limits_of(situation: Situation, serving: Serving) -> Target | None:
+    """The stated limits: time per output token of a usual request, and time to its first token; None without any.
 
     A prompt waits for the step that runs when it comes, and its own passes run beside steps of the others.
     """
@@ -86,21 +84,35 @@ def _limits(situation: Situation, serving: Serving) -> Target | None:
     )
     stated = [limit for limit in limits if limit[2] is not None]
     if not stated:
-        return _aim(situation, serving, per_token)
+        return None
     features, steps, seconds, names = zip(*stated, strict=True)
     return Target("limit", features, steps, seconds, names)
 
 
-def _aim(situation: Situation, serving: Serving, per_token: Array) -> Target | None:
+def _measured(situation: Situation, serving: Serving, features: Array, seconds: float) -> Target:
+    """A measured time: a service that guesses ahead takes as many steps fewer as a step yields tokens."""
+    drafts = _drafts(situation, serving)
+    decode = np.array([feature.part == "decode" for feature in situation.modality.features])
+    steps = np.where(decode, features / drafts.value, features)
+    return Target("measured", (steps,), (0.0,), (seconds,), ("",), math.log(drafts.high / drafts.low) / (2 * Z95))
+
+
+def _drafts(situation: Situation, serving: Serving) -> Range:
+    """Tokens that a step yields, beyond what techniques state: unknown at a service, 1 elsewhere."""
+    if situation.hosting.service is None or np.any(serving.steps.drafted):
+        return Range.exact(1.0)
+    prior = situation.prior(f"drafts.{situation.serving_class}")
+    situation.note("tokens per step", prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
+    return prior.value
+
+
+def _aim(situation: Situation, serving: Serving) -> Target | None:
     """The usual time per output token of a service; with drafts a step takes as long as the tokens that it yields."""
     speed = usual_speed(situation)
     if speed is None:
         return None
-    drafts = Range.exact(1.0)
-    if not np.any(serving.steps.drafted):
-        prior = situation.prior(f"drafts.{situation.serving_class}")
-        situation.note("tokens per step", prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
-        drafts = prior.value
+    per_token = decode_per_token(situation.modality, situation.usual_lengths, float(serving.shape.window_tokens))
+    drafts = _drafts(situation, serving)
     widths = [math.log(value.high / value.low) / (2 * Z95) for value in (speed, drafts)]
     return Target(
         "aim", (per_token,), (0.0,), (drafts.value / speed.value,), ("output_tokens_per_s",), math.hypot(*widths)
@@ -225,8 +237,9 @@ def _explaining(situation: Situation, batches: Array, expected: Array, target: T
     below, above = served_spread(situation, batches)
     # The form's residual is ln(measured / form): a form above the time is a residual below zero.
     spread = np.hypot(np.where(expected > 0, below, above), target.spread)
-    widening = {"measured": PRIOR_WIDENING, "limit": np.inf, "aim": 1.0}[target.kind]
-    distance = _prior_distance(situation, batches) / widening
+    distance = np.zeros(SIZE)
+    if target.kind != "limit":
+        distance = _prior_distance(situation, batches) / (PRIOR_WIDENING if target.kind == "measured" else 1.0)
     weights = np.exp(-((expected / spread) ** 2 + distance**2) / 2) + np.finfo(float).tiny
     if target.kind == "limit":
         # The chance that even the most that can be keep the limit.

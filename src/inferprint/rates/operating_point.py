@@ -16,16 +16,18 @@ from inferprint.quantities import Z95, Range
 from inferprint.rates.batch import (
     MAX_BATCH,
     Target,
+    limits_of,
     served_spread,
     solved_batch,
     target_of,
+    times_over_target,
 )
 from inferprint.rates.card import MachineDraws
-from inferprint.rates.draws import Array, bounds, central
+from inferprint.rates.draws import SIZE, Array, bounds, central
 from inferprint.rates.engines import ENGINES, Engine, find_engine
 from inferprint.rates.hosting import Hosting, does_not_fit
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import Case, Situation
+from inferprint.rates.situation import Case, Situation, central_serving
 from inferprint.units import MS_PER_S
 
 NODE_DEVICES = 8.0
@@ -66,6 +68,7 @@ def operating_point(situation: Situation, case: Case, serving: Serving) -> tuple
         return devices, batch
     target = target_of(situation, serving)
     if target is None:
+        _check_alone(situation, case, serving, devices)
         return devices, np.clip(batch, 1.0, np.maximum(fits, 1.0))
     return _solved(situation, case, serving, devices, target)
 
@@ -81,10 +84,11 @@ def _solved(situation: Situation, case: Case, serving: Serving, devices: Any, ta
     """Devices and batch behind a target.
 
     Where nobody states the devices of a replica, a limit is served by those that give the most throughput each; the
-    aim of a service by the fewest on which one request reaches it.
+    usual or measured time of a service by the fewest on which one request reaches it.
     """
     found = _at(situation, case, serving, devices, target)
-    if target.kind != "measured" and stated_replica(situation, serving) is None:
+    known = target.kind == "measured" and situation.hosting.service is None
+    if not known and stated_replica(situation, serving) is None:
         for larger in _larger(situation, devices, target):
             other = _at(situation, case, serving, larger, target)
             missed = found.ends[0].max() > 1
@@ -115,7 +119,8 @@ def _at(situation: Situation, case: Case, serving: Serving, devices: Any, target
 def _larger(situation: Situation, devices: Any, target: Target) -> Iterator[Any]:
     """More devices for a replica than the fewest: doubled, up to those that are there, or those of one node."""
     pool = situation.hosting.pool
-    most = float(pool or NODE_DEVICES) if target.kind == "limit" else min(float(pool or NODE_DEVICES), NODE_DEVICES)
+    there = float(pool or NODE_DEVICES)
+    most = there if target.kind == "limit" else min(there, NODE_DEVICES)
     while central(devices) * 2 <= most:
         devices = np.minimum(devices * 2, most)
         yield devices
@@ -201,6 +206,15 @@ def _warn_of_ends(situation: Situation, case: Case, devices: float, target: Targ
                 f"the measured {seconds:.3g} s is more than the largest batch that fits takes on {where} "
                 f"({most * seconds:.3g} s): queueing, network or an older engine are likely"
             )
+
+
+def _check_alone(situation: Situation, case: Case, serving: Serving, devices: Any) -> None:
+    """Compare limits with the times of a host that serves one request at a time."""
+    limits = limits_of(situation, serving)
+    if limits is not None:
+        middle, where = central_serving(serving), f"{central(devices):g} x {case.gpu.name}"
+        times = times_over_target(situation.central(), case, middle, central(devices), limits, np.ones(SIZE))
+        _refuse_or_warn(situation, limits, times[:, 0], where)
 
 
 def _refuse_or_warn(situation: Situation, target: Target, alone: Array, where: str) -> None:

@@ -154,9 +154,14 @@ class Situation:
 
     @property
     def batch_is_known(self) -> bool:
-        """True where the batch is given, or the host serves one request at a time."""
-        prior = self.batch_prior.value
-        return self.setup.batch_size is not None or prior.low == prior.high
+        """True where the batch is given, or the host serves one request at a time.
+
+        A server on a desk serves several where a limit on time asks how many.
+        """
+        prior, setup = self.batch_prior.value, self.setup
+        limited = setup.max_seconds_per_token is not None or setup.max_seconds_to_first_token is not None
+        alone = prior.low == prior.high and not (limited and self.engine.kind == "server")
+        return setup.batch_size is not None or alone
 
     @property
     def usual_lengths(self) -> tuple[float, float]:
