@@ -127,7 +127,7 @@ def test_catalog_lists_what_contains_the_query(call):
 def test_catalog_lists_the_speed_of_services_and_of_models_at_them(call):
     services = {row["id"]: row for row in json.loads(call("catalog", "services", "--json")[1])}
     assert services["groq"]["output_tokens_per_s"] > 0
-    assert services["together"]["output_tokens_per_s"] is None
+    assert services["openrouter"]["output_tokens_per_s"] is None
     speeds = json.loads(call("catalog", "speeds", "groq:llama-3.3", "--json")[1])
     assert [row["id"] for row in speeds] == ["groq:llama-3.3-70b"]
     assert set(speeds[0]) == {"id", "output_tokens_per_s", "basis", "measured", "time_to_first_token_s"}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from inferprint.physics.serving import Serving
+from inferprint.provenance.trace import How
 from inferprint.quantities import Z95, Range
 from inferprint.rates.draws import SIZE, Array, central, full
 from inferprint.rates.forms import duration_rates, residual_kinds
@@ -134,9 +135,13 @@ def usual_speed(situation: Situation) -> Range | None:
     if record is not None and catalogue.years_since(record.measured) <= FRESH_YEARS:
         found, why, origin = record.output_tokens_per_s, f"measured with {model}", record.origin("output_tokens_per_s")
         situation.note("output_tokens_per_s", found, "tokens/s", "catalogue", why, origin)
-    elif service.output_tokens_per_s is not None and situation.serving_class != "closed-small":
+    elif service.output_tokens_per_s is not None and situation.serving_class in (
+        service.serving_class,
+        f"{service.serving_class}-large",
+    ):
         found, origin = service.output_tokens_per_s, service.origin("output_tokens_per_s")
-        situation.note("output_tokens_per_s", found, "tokens/s", "catalogue", f"usual at {service.name}", origin)
+        how: How = "assumed" if origin.quality == "assumption" else "catalogue"
+        situation.note("output_tokens_per_s", found, "tokens/s", how, f"usual at {service.name}", origin)
     else:
         prior = situation.prior(f"speed.{situation.serving_class}")
         found = prior.value
