@@ -59,6 +59,7 @@ def test_measured_joules_per_token_fall_with_the_batch(observations):
 def test_points_are_measured_and_found(one_model):
     points = [p for p in operating_points(one_model, CATALOGUE) if p.model == "llama-3.1-405b"]
     assert len(points) >= 10
+    points = [point for point in points if point.found_throughput is not None]
     for point in points:
         value, low, high = point.found_throughput
         assert 0 < low <= value <= high
@@ -73,3 +74,14 @@ def test_scores_are_factors(one_model):
         assert 1 <= found.median_factor <= found.p90_factor
         assert 0 <= found.coverage95_pct <= 100
         assert found.to_dict()["rows"] == found.rows
+
+
+def test_points_that_cannot_be_are_counted(one_model):
+    total = sum(len(rows) for rows in sweeps(one_model).values())
+    for found in validate_operating_points(one_model, CATALOGUE):
+        if (found.quantity, found.rows_of) == ("throughput_at_limit", "all"):
+            assert found.rows + found.refused == total
+
+
+def test_without_a_sweep_there_is_no_score():
+    assert validate_operating_points(Observations(), CATALOGUE) == []

@@ -1,25 +1,8 @@
 import json
-import sys
 
 import pytest
 
-from inferprint.cli import main
-
 WORK = ["--input-tokens", "1200", "--output-tokens", "300"]
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line; exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["inferprint", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def test_an_estimate_prints_every_quantity_with_its_interval(call):

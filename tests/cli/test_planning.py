@@ -1,28 +1,11 @@
 import csv
 import io
 import json
-import sys
 
 import pytest
 
-from inferprint.cli import main
-
 PLAN = ["plan", "llama-3.1-70b", "--gpu", "h100_80gb_sxm,b200_180gb_sxm", "--gpu-count", "4,8", "--country", "FR"]
 SWEEP = ["sweep", "llama-3.1-70b", "--gpu", "h100_80gb_sxm", "--country", "FR"]
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command line; exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["inferprint", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def test_a_plan_prints_a_table_and_what_was_looked_at(call):

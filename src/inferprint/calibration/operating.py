@@ -7,7 +7,7 @@ and the energy at the batch that the forms find under that limit are the measure
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from inferprint.calibration.design import Array, Design, design_of
 from inferprint.calibration.fit import TASKS, Task, learned_values
 from inferprint.calibration.forms import ENERGY, SERVED
 from inferprint.calibration.observations import Observation, Observations
+from inferprint.calibration.validate import ML_ENERGY
 from inferprint.catalogue import Catalogue, Form
 from inferprint.errors import InferprintError
 from inferprint.modalities.text import TEXT
@@ -28,25 +29,31 @@ MIN_BATCHES = 3
 """Batch sizes from which measurements of one model on one machine are a sweep."""
 
 
+Found = tuple[float, float, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One batch size of a sweep: measured and found throughput [tokens/s] and energy per output token [J].
 
-    Found values are (value, low, high); energy is None where it was not measured.
+    Found values are (value, low, high), None where the cards refuse the point; energy is None where nobody measured it.
     """
 
     source: str
     model: str
     batch: float
     throughput: float
-    found_throughput: tuple[float, float, float]
+    found_throughput: Found | None
     energy: float | None
-    found_energy: tuple[float, float, float]
+    found_energy: Found | None
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingScore:
-    """Errors of one quantity at the batches found, as factors: exp(|ln(found / measured)|)."""
+    """Errors of one quantity at the batches found, as factors: exp(|ln(found / measured)|).
+
+    `refused` points do not fit by our account of the memory, or are faster than the form's error explains.
+    """
 
     quantity: str
     rows_of: str
@@ -55,10 +62,21 @@ class OperatingScore:
     p90_factor: float
     bias_pct: float
     coverage95_pct: float
+    refused: int
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
+
+
+SUBSETS: Mapping[str, Callable[[Point], bool]] = {
+    "all": lambda _: True,
+    "ML.ENERGY v2, v3": lambda p: p.source in ML_ENERGY,
+    "batch 1 to 8": lambda p: p.batch <= 8.5,
+    "batch 9 to 127": lambda p: 8.5 < p.batch < 127.5,
+    "batch 128 and more": lambda p: p.batch >= 127.5,
+}
+"""Points that are scored apart; measured batches are means, and lie a little beside the stated ones."""
 
 
 def sweeps(observations: Observations) -> dict[tuple[object, ...], list[tuple[Observation, Observation | None]]]:
@@ -85,17 +103,19 @@ def validate_operating_points(
         Called with models done and models in all.
     """
     points = operating_points(observations, catalogue, report)
-    subsets = {"all": points, "ML.ENERGY v2, v3": [p for p in points if p.source in ("mlenergy-v2", "mlenergy-v3")]}
     scores = []
-    for name, rows in subsets.items():
-        metered = [p for p in rows if p.energy is not None]
+    for name, belongs in SUBSETS.items():
+        rows = [p for p in points if belongs(p)]
         throughput = [(p.throughput, p.found_throughput) for p in rows]
-        energy = [(p.energy or 0.0, p.found_energy) for p in metered]
-        scores += [_score("throughput_at_limit", name, throughput), _score("energy_at_limit", name, energy)]
+        energy = [(p.energy, p.found_energy) for p in rows if p.energy is not None]
+        for quantity, pairs in (("throughput_at_limit", throughput), ("energy_at_limit", energy)):
+            known = [(measured, found) for measured, found in pairs if found is not None]
+            if known:
+                scores.append(_score(quantity, name, known, len(pairs) - len(known)))
     return scores
 
 
-def _score(quantity: str, rows_of: str, rows: list[tuple[float, tuple[float, float, float]]]) -> OperatingScore:
+def _score(quantity: str, rows_of: str, rows: list[tuple[float, Found]], refused: int) -> OperatingScore:
     measured = np.array([row[0] for row in rows])
     value, low, high = np.array([row[1] for row in rows]).reshape(-1, 3).T
     logs = np.log(value / measured)
@@ -108,13 +128,14 @@ def _score(quantity: str, rows_of: str, rows: list[tuple[float, tuple[float, flo
         float(np.quantile(factors, 0.9)),
         100.0 * float(np.expm1(np.median(logs))),
         100.0 * float(np.mean((low <= measured) & (measured <= high))),
+        refused,
     )
 
 
 def operating_points(
     observations: Observations, catalogue: Catalogue, report: Callable[[int, int], None] | None = None
 ) -> list[Point]:
-    """Every batch size of every sweep, by forms that have not seen its model; what does not fit is left out."""
+    """Every batch size of every sweep, by forms that have not seen its model."""
     found: list[Point] = []
     tasks = [task for task in TASKS if task.spec in (ENERGY, SERVED)]
     designs = [(task, design_of(observations, task.quantities, catalogue)) for task in tasks]
@@ -123,11 +144,7 @@ def operating_points(
         by_model[rows[0][0].setup.model_id] += rows
     for done, (model, rows) in enumerate(by_model.items(), start=1):
         unseen = catalogue.with_records(*(_form_without(task, design, model, catalogue) for task, design in designs))
-        for item, energy in rows:
-            try:
-                found.append(_point(item, energy, unseen))
-            except InferprintError:
-                continue
+        found += [_point(item, energy, unseen) for item, energy in rows]
         if report is not None:
             report(done, len(by_model))
     return found
@@ -146,16 +163,19 @@ def _form_without(task: Task, design: Design, model: str, catalogue: Catalogue) 
 def _point(item: Observation, energy: Observation | None, catalogue: Catalogue) -> Point:
     """What the cards say under the measured time of one row."""
     setup = replace(item.setup, batch_size=None, max_seconds_per_token=item.measured)
-    card = resolve_machine(catalogue, setup)
+    batch, joules = item.setup.batch_size or 1.0, energy.measured if energy is not None else None
+    try:
+        card = resolve_machine(catalogue, setup)
+    except InferprintError:
+        return Point(item.source, item.setup.model_id, batch, batch / item.measured, None, joules, None)
     per_token = card.draws.duration @ decode_per_token(TEXT, item.work[:2], card.window)
-    batch = item.setup.batch_size or 1.0
     return Point(
         item.source,
         item.setup.model_id,
         batch,
         batch / item.measured,
         _bounded(card.draws.batch / per_token),
-        energy.measured if energy is not None else None,
+        joules,
         _bounded(_energy_per_token(card, item.work)),
     )
 
@@ -166,6 +186,6 @@ def _energy_per_token(card: MachineCard, work: tuple[float, float, float]) -> Ar
     return per_token
 
 
-def _bounded(draws: Array) -> tuple[float, float, float]:
+def _bounded(draws: Array) -> Found:
     value, low, high = bounds(draws)
     return float(value), float(low), float(high)

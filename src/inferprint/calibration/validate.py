@@ -161,9 +161,12 @@ class LeftOut:
         return {**names, **asdict(self.score)}
 
 
+ML_ENERGY = ("mlenergy-v2", "mlenergy-v3")
+"""Sources that measured the energy of serving engines over many batches."""
+
 SUBSETS: Mapping[str, Callable[[Point], bool]] = {
     "all": lambda _: True,
-    "ML.ENERGY v2, v3": lambda p: p.observation.source in ("mlenergy-v2", "mlenergy-v3"),
+    "ML.ENERGY v2, v3": lambda p: p.observation.source in ML_ENERGY,
 }
 """Rows that are scored apart: engines with batches, without the single requests in plain PyTorch."""
 

@@ -196,7 +196,10 @@ def _validate_operating_points(files: Sequence[Path], catalogue: Catalogue, as_j
     observations = read_files(files, catalogue, fit_unknown=True) if files else read_own(catalogue)
     with progress("models") as report:
         rows = [score.to_dict() for score in validate_operating_points(observations, catalogue, report)]
-    _print(rows) if as_json else print(_table(rows))
+    if as_json:
+        _print(rows)
+    else:
+        print(_table(rows) if rows else "no measurements of one model and machine at three batch sizes or more")
 
 
 def _mention_peer() -> None:

@@ -189,6 +189,20 @@ def smallest_replica(serving: Serving, batch: Any, context: Any) -> Any:
     return fewest
 
 
+@equation("TTFT = t_prompt + n_steps t_step", "docs/method.md#operating-point")
+def first_token_seconds(prompt: Any, steps: Any, step: Any) -> Any:
+    """Time to the first token [s]: the prompt's own time, and the decode steps of the others that it waits for.
+
+    Parameters
+    ----------
+    prompt, step
+        Time of the prompt, and of a decode step [s].
+    steps
+        Steps that it waits for.
+    """
+    return prompt + steps * step
+
+
 @equation("fill = 1 / (1 + spread (H_B - 1)),  H_B = sum of 1/i for i up to B", "docs/method.md#batching")
 def static_fill(batch: Any, spread: Any) -> Any:
     """Share of a static batch's places that yield tokens: each waits for the longest answer of its batch.

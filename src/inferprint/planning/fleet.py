@@ -264,6 +264,9 @@ def _sized(found: ByBatch, load: Load, request: Request, headroom: float) -> _Si
             hint="Use more or larger devices (--replica-gpu-count, --node) or fewer bits (--precision).",
         )
     draws = found.card.draws
+    if draws.prompt_devices[0] > 0:
+        hint = "`inferprint plan` compares it; leave it out to size a fleet."
+        raise InvalidInput("techniques", "disaggregation: a fleet of two kinds of replica is not sized", hint=hint)
     # The stages of a pipeline serve other requests at the same time.
     busy = found.per_request("device_time", mean_features(found, load)) * draws.timed_devices / draws.devices
     most = _largest_batch(found, request)
@@ -291,9 +294,6 @@ def _setup(load: Load, request: Request, estimator: Estimator) -> MachineSetup:
     free = replace(request, batch_size=None, max_time_per_output_token_ms=None, max_ttft_ms=None)
     lengths = (load.mean("input_tokens"), load.mean("output_tokens"), 0.0)
     setup = replace(machine_setup(validated(free)), traffic=lengths)
-    if any(text.partition(":")[0] == "disaggregation" for text in setup.techniques):
-        hint = "`inferprint plan` compares it; leave it out to size a fleet."
-        raise InvalidInput("techniques", "disaggregation: a fleet of two kinds of replica is not sized", hint=hint)
     if setup.engine is None and _on_desk(setup, estimator):
         setup = replace(setup, engine=ALONE if request.batch_size == 1 else SERVER)
     return setup

@@ -11,9 +11,7 @@ import numpy as np
 from inferprint.rates import MachineCard
 from inferprint.rates.by_batch import time_per_output_token, time_to_first_token
 from inferprint.rates.draws import Array
-from inferprint.units import MS_PER_S
-
-SECONDS_PER_HOUR = 3600.0
+from inferprint.units import MS_PER_S, SECONDS_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)

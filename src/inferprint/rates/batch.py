@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from inferprint.physics.serving import Serving
+from inferprint.physics.serving import Serving, first_token_seconds
 from inferprint.provenance.trace import How
 from inferprint.quantities import Z95, Range
 from inferprint.rates.draws import SIZE, Array, central, full
@@ -39,18 +39,18 @@ class Target:
         the usual time of a service, which says something beside the prior of its batch.
     features, steps, seconds
         For each time: features of the work that takes it, decode steps that it waits for beside, and the time [s].
-    names
-        Request field of each.
     spread
         Log standard deviation of the time itself.
+    names
+        Request field of each limit.
     """
 
     kind: Kind
     features: tuple[Array, ...]
     steps: tuple[float, ...]
     seconds: tuple[float, ...]
-    names: tuple[str, ...]
     spread: float = 0.0
+    names: tuple[str, ...] = ()
 
 
 def target_of(situation: Situation, serving: Serving) -> Target | None:
@@ -87,7 +87,7 @@ def limits_of(situation: Situation, serving: Serving) -> Target | None:
     if not stated:
         return None
     features, steps, seconds, names = zip(*stated, strict=True)
-    return Target("limit", features, steps, seconds, names)
+    return Target("limit", features, steps, seconds, names=names)
 
 
 def _measured(situation: Situation, serving: Serving, features: Array, seconds: float) -> Target:
@@ -95,7 +95,7 @@ def _measured(situation: Situation, serving: Serving, features: Array, seconds: 
     drafts = _drafts(situation, serving)
     decode = np.array([feature.part == "decode" for feature in situation.modality.features])
     steps = np.where(decode, features / drafts.value, features)
-    return Target("measured", (steps,), (0.0,), (seconds,), ("",), math.log(drafts.high / drafts.low) / (2 * Z95))
+    return Target("measured", (steps,), (0.0,), (seconds,), math.log(drafts.high / drafts.low) / (2 * Z95))
 
 
 def _drafts(situation: Situation, serving: Serving) -> Range:
@@ -115,9 +115,7 @@ def _aim(situation: Situation, serving: Serving) -> Target | None:
     per_token = decode_per_token(situation.modality, situation.usual_lengths, float(serving.shape.window_tokens))
     drafts = _drafts(situation, serving)
     widths = [math.log(value.high / value.low) / (2 * Z95) for value in (speed, drafts)]
-    return Target(
-        "aim", (per_token,), (0.0,), (drafts.value / speed.value,), ("output_tokens_per_s",), math.hypot(*widths)
-    )
+    return Target("aim", (per_token,), (0.0,), (drafts.value / speed.value,), math.hypot(*widths))
 
 
 def usual_speed(situation: Situation) -> Range | None:
@@ -182,7 +180,7 @@ def times_over_target(
         situation.modality, situation.usual_lengths, float(serving.shape.window_tokens)
     )
     seen = [
-        (rates @ features + steps * per_token) / seconds
+        first_token_seconds(rates @ features, steps, per_token) / seconds
         for features, steps, seconds in zip(target.features, target.steps, target.seconds, strict=True)
     ]
     return np.stack(seen)

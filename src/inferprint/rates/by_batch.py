@@ -10,13 +10,19 @@ import numpy as np
 
 from inferprint.catalogue import Catalogue, ModelMatch
 from inferprint.errors import InvalidInput
-from inferprint.physics.serving import MAX_DEVICES, Serving, batch_that_fits, memory_needed, smallest_replica
+from inferprint.physics.serving import (
+    MAX_DEVICES,
+    Serving,
+    batch_that_fits,
+    first_token_seconds,
+    memory_needed,
+    smallest_replica,
+)
 from inferprint.rates.batch import first_token_steps
 from inferprint.rates.card import MachineCard
 from inferprint.rates.draws import SIZE, Array, Sampler, central
-from inferprint.rates.hosting import does_not_fit
 from inferprint.rates.machine import card_of, rates_at, shape_of, situation_of
-from inferprint.rates.operating_point import replica_and_room, stated_replica
+from inferprint.rates.operating_point import no_room, replica_and_room, stated_replica
 from inferprint.rates.per_second import idle_watts
 from inferprint.rates.serving import serving_of
 from inferprint.rates.setup import MachineSetup
@@ -166,10 +172,7 @@ def fewest_devices(catalogue: Catalogue, setup: MachineSetup) -> Fewest:
         return Fewest(int(devices), True)
     fewest = central(smallest_replica(serving, 1.0, situation.usual_context))
     if fewest > float(situation.hosting.pool or np.finfo(float).max):
-        needed = central(memory_needed(serving, 1.0, situation.usual_context, devices))
-        available = float(serving.memory.usable * serving.memory.device_bytes * devices)
-        what, where = f"{situation.model.id} in {point.case.precision.id}", f"{devices:g} x {point.case.gpu.name}"
-        raise does_not_fit(what, where, needed, available, fewest)
+        raise no_room(situation, point.case, serving, devices, batch=1.0)
     return Fewest(int(max(devices, fewest)), False)
 
 
@@ -183,8 +186,11 @@ def time_per_output_token(card: MachineCard, features: Array, output_tokens: flo
 def time_to_first_token(card: MachineCard, features: Array, output_tokens: float, steps: float) -> Array:
     """Time to the first token of a request [s], shape (SIZE,): its own prompt, and `steps` decode steps of others."""
     prompt = np.array([feature.part == "prefill" for feature in card.modality.features])
-    found: Array = card.quantity("duration") @ (features * prompt)
-    return found + (steps * time_per_output_token(card, features, output_tokens) if steps else 0.0)
+    own = card.quantity("duration") @ (features * prompt)
+    # A request without an answer has no time per token, and waits for none where no step is waited for.
+    step = time_per_output_token(card, features, output_tokens) if steps else 0.0
+    found: Array = first_token_seconds(own, steps, step)
+    return found
 
 
 def _point(catalogue: Catalogue, setup: MachineSetup) -> _Point:

@@ -130,11 +130,11 @@ def _room(situation: Situation, case: Case, serving: Serving, context: float, de
     """Requests that fit on a replica; an error where its weights do not."""
     fits = physics.batch_that_fits(serving, context, devices)
     if central(fits) <= 0:
-        raise _no_room(situation, case, serving, central(devices))
+        raise no_room(situation, case, serving, central(devices))
     prompts = serving.layout.prompt_devices
     pool = replace(serving, layout=replace(serving.layout, ranks=1.0, pipeline=1.0))
     if prompts and central(physics.batch_that_fits(pool, context, prompts)) < 1:
-        raise _no_room(situation, case, serving, prompts)
+        raise no_room(situation, case, serving, prompts)
     return fits
 
 
@@ -180,10 +180,10 @@ def _replica_devices(situation: Situation, serving: Serving, batch: Any, context
     return np.minimum(np.ceil(fewest / unit) * unit, most // unit * unit)
 
 
-def _no_room(situation: Situation, case: Case, serving: Serving, devices: float) -> DoesNotFit:
-    """The error for weights that exceed the memory of the devices, with the fewest that hold them."""
+def no_room(situation: Situation, case: Case, serving: Serving, devices: float, batch: float = 0.0) -> DoesNotFit:
+    """The error for weights and `batch` requests beyond the memory of the devices, with the fewest that hold one."""
     memory = serving.memory
-    needed = physics.memory_needed(serving, 0.0, 0.0, devices)
+    needed = physics.memory_needed(serving, batch, situation.usual_context, devices)
     available = memory.usable * memory.device_bytes * devices
     what = f"{situation.model.id} in {case.precision.id}"
     fewest = central(physics.smallest_replica(serving, 1.0, situation.usual_context))
@@ -242,13 +242,15 @@ def _refuse_or_warn(situation: Situation, target: Target, alone: Array, where: s
 def batch_is_solved(situation: Situation) -> bool:
     """True where the batch comes from a measured time, or from a limit."""
     setup = situation.setup
-    times = (
-        setup.measured_seconds_per_token,
-        setup.measured_work,
-        setup.max_seconds_per_token,
-        setup.max_seconds_to_first_token,
-    )
-    return any(time is not None for time in times) and not situation.batch_is_known
+    measured = setup.measured_seconds_per_token is not None or setup.measured_work is not None
+    return limits_bind(situation) or (measured and not situation.batch_is_known)
+
+
+def limits_bind(situation: Situation) -> bool:
+    """True where the batch comes from limits."""
+    setup = situation.setup
+    stated = setup.max_seconds_per_token is not None or setup.max_seconds_to_first_token is not None
+    return stated and not situation.batch_is_known
 
 
 def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
@@ -262,8 +264,10 @@ def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
         reason = "fewest devices that hold weights, cache and work space"
         if layouts:
             reason = f"what {', '.join(layouts)} takes, or the fewest of it that hold weights, cache and work space"
-        elif batch_is_solved(situation):
+        elif limits_bind(situation):
             reason = "devices that hold the model and give the most throughput each within the limits"
+        elif situation.hosting.service is not None and not situation.batch_is_known:
+            reason += ", and on which one request reaches its usual or measured time where it can"
         how: How = "derived" if situation.hosting.pool is not None else "assumed"
         trail.add("replica_gpu_count", devices, "devices", how, reason)
     _record_layout(situation, layouts, devices.value)
@@ -271,8 +275,8 @@ def record_operating_point(situation: Situation, draws: MachineDraws) -> None:
     if setup.batch_size is not None:
         trail.add("batch_size", batch, "requests", "given", "stated by the caller")
     elif batch_is_solved(situation):
-        limited = setup.measured_seconds_per_token is None and setup.measured_work is None
-        reason = "the most that keep the stated limits and fit" if limited else "solved from the measured time"
+        bound = limits_bind(situation)
+        reason = "the most that keep the stated limits and fit" if bound else "solved from the measured time"
         trail.add("batch_size", batch, "requests", "derived", reason)
     else:
         prior, setup = situation.batch_prior, situation.setup
