@@ -15,6 +15,7 @@ from inferprint.catalogue.records import (
     Form,
     Gpu,
     Grid,
+    Media,
     Model,
     Node,
     Operator,
@@ -28,6 +29,7 @@ from inferprint.catalogue.records import (
     SizeFit,
     SizeForm,
     Speed,
+    TokenRule,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Form",
     "Gpu",
     "Grid",
+    "Media",
     "Model",
     "ModelMatch",
     "Node",
@@ -49,6 +52,7 @@ __all__ = [
     "SizeFit",
     "SizeForm",
     "Speed",
+    "TokenRule",
     "resolve_gpu",
     "resolve_grid",
     "resolve_model",

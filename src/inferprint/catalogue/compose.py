@@ -173,6 +173,7 @@ def _check_shares(where: str, subject: str, mix: Mapping[str, list[float]]) -> N
 
 
 _REFERENCES = {
+    "token_rules": (("models", "models"),),
     "gpus": (("reference_node", "nodes"),),
     "nodes": (("gpu", "gpus"),),
     "services": (("hardware_mix", "gpus"), ("regions", "regions")),
@@ -187,6 +188,8 @@ def _references(kind: Kind, raw: Raw) -> Iterator[tuple[str, str, str]]:
             yield field, target, asked
     if kind.folder == "speeds":
         yield from _named_by_id(raw["id"])
+    if kind.folder == "media":
+        yield "id", "models", raw["id"]
     for field, entry in raw.get("provenance", {}).items():
         yield f"provenance.{field}.source" if field else "source", "sources", entry[0]
 

@@ -15,6 +15,7 @@ from inferprint.catalogue.records import (
     Form,
     Gpu,
     Grid,
+    Media,
     Model,
     Node,
     Operator,
@@ -28,6 +29,7 @@ from inferprint.catalogue.records import (
     SizeFit,
     SizeForm,
     Speed,
+    TokenRule,
 )
 from inferprint.catalogue.schema import KIND_OF, KINDS, Content, Kind, Raw, build, checked, table_of
 from inferprint.errors import CatalogueError
@@ -69,7 +71,7 @@ class Catalogue:
 
     Attributes
     ----------
-    models, gpus, nodes, services, speeds, regions, operators, grids, precisions, forms, priors, shapes, prices,
+    models, media, token_rules, gpus, nodes, services, speeds, regions, operators, grids, precisions, forms, priors, shapes, prices,
     size_forms, size_fits, sources
         Records by id.
     version
@@ -82,6 +84,8 @@ class Catalogue:
         self._indexes = dict(indexes or {})
         self._version = ""
         self.models: Mapping[str, Model] = self._records("models")
+        self.media: Mapping[str, Media] = self._records("media")
+        self.token_rules: Mapping[str, TokenRule] = self._records("token_rules")
         self.gpus: Mapping[str, Gpu] = self._records("gpus")
         self.nodes: Mapping[str, Node] = self._records("nodes")
         self.services: Mapping[str, Service] = self._records("services")

@@ -17,6 +17,10 @@ from inferprint.quantities import Range
 Architecture = Literal["dense", "moe", "hybrid", "moe-hybrid", "diffusion", "unknown"]
 DeviceClass = Literal["datacenter", "workstation", "consumer", "apple", "embedded", "tpu", "asic", "cpu"]
 PowerBoundary = Literal["board", "module", "system"]
+Backbone = Literal["transformer", "unet", "convolution", "autoregressive", "undisclosed"]
+PriceUnit = Literal[
+    "image", "megapixel", "second of video", "second of input audio", "second of output audio", "character"
+]
 ServingClass = Literal[
     "closed", "open-economy", "open-speed", "throughput", "provisioned", "self-hosted", "local", "router", "unknown"
 ]
@@ -69,6 +73,119 @@ class Model(Record):
     moe_layers: int | None = None
     context_length: int | None = None
     release_date: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Media(Record):
+    """How a model makes pictures, video or sound, and what it does where nobody says; `id` is the model's.
+
+    Attributes
+    ----------
+    backbone
+        The network that runs in every step, or, for an autoregressive model, for every token.
+    tasks
+        What it is for: "text-to-image", "image-editing", "upscaling", "text-to-speech" ...
+    denoiser_params_b, params_per_token_b
+        Its size, and the parameters of it that multiply one latent token [1e9].
+    text_encoder_params_b, text_encoder_tokens
+        Size of the text encoders [1e9], and the padded prompt that they compute [tokens].
+    layers, hidden_size
+        Layers with attention, and their width.
+    attention
+        "full" over all latent tokens, "separated" in space and time, or "linear".
+    joint_text_tokens, cross_text_tokens
+        Text tokens in the sequence of the latent tokens; those that it only looks at.
+    spatial_downsample, temporal_downsample, spatial_patch, temporal_patch
+        Pixels and frames per latent, latents per token.
+    tflop_per_mpx, attention_tflop_per_mpx2
+        Of a convolutional backbone: one evaluation of an image, or of a frame, of 2^20 pixels [TFLOP], without and in
+        the products of attention.
+    tflop_per_second, attention_tflop_per_second2
+        The same of sound, per second.
+    decoder_tflop_per_mpx, decoder_tflop_per_mpx2, decoder_tflop_per_second
+        The latent decoder, per image or frame of 2^20 pixels, or per second of sound [TFLOP].
+    references
+        How a picture that is given enters: its tokens beside the latent ones, or as the latents themselves.
+    steps, evaluations_per_step
+        Usual ones; 2 evaluations with guidance by a second prompt.
+    width_px, height_px, sizes, min_mpx, max_mpx, max_edge_px
+        Usual size; the only sizes that it makes, as "WxH"; limits on the area [2^20 pixels] and on a side.
+    frames, frames_per_s, seconds
+        Of a usual clip.
+    tokens_per_image, tokens_per_second, evaluations_per_token
+        Of an autoregressive model.
+    price_usd, price_unit
+        What its developer, or the cheapest known host, asks, and for what.
+    """
+
+    backbone: Backbone
+    tasks: tuple[str, ...]
+    denoiser_params_b: float | None = None
+    params_per_token_b: float | None = None
+    text_encoder_params_b: float | None = None
+    text_encoder_tokens: int | None = None
+    layers: int | None = None
+    hidden_size: int | None = None
+    attention: Literal["full", "linear", "separated"] | None = None
+    joint_text_tokens: int | None = None
+    cross_text_tokens: int | None = None
+    spatial_downsample: float | None = None
+    temporal_downsample: float | None = None
+    spatial_patch: int | None = None
+    temporal_patch: int | None = None
+    tflop_per_mpx: float | None = None
+    attention_tflop_per_mpx2: float | None = None
+    tflop_per_second: float | None = None
+    attention_tflop_per_second2: float | None = None
+    decoder_tflop_per_mpx: float | None = None
+    decoder_tflop_per_mpx2: float | None = None
+    decoder_tflop_per_second: float | None = None
+    references: Literal["sequence", "latent"] | None = None
+    steps: int | None = None
+    evaluations_per_step: int | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    sizes: tuple[str, ...] = ()
+    min_mpx: float | None = None
+    max_mpx: float | None = None
+    max_edge_px: int | None = None
+    frames: int | None = None
+    frames_per_s: float | None = None
+    seconds: float | None = None
+    tokens_per_image: int | None = None
+    tokens_per_second: float | None = None
+    evaluations_per_token: int | None = None
+    price_usd: float | None = None
+    price_unit: PriceUnit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRule(Record):
+    """How models turn a picture, a video or sound that they are given into tokens, and the encoder that does it.
+
+    Attributes
+    ----------
+    reads, detail
+        What it is a rule for, and at which level of detail; the level without a name is the usual one.
+    models
+        Ids of the models that follow it.
+    rule, parameters
+        Name of the rule in `inferprint.modalities.reading`, and its numbers.
+    meaning
+        The rule in words.
+    encoder_params_b, encoder_layers, encoder_hidden_size
+        The encoder [1e9 parameters], its layers and their width.
+    """
+
+    reads: Literal["image", "video", "audio"]
+    detail: str = ""
+    models: tuple[str, ...]
+    rule: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    meaning: str
+    encoder_params_b: float | None = None
+    encoder_layers: int | None = None
+    encoder_hidden_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from inferprint.catalogue.records import (
     Form,
     Gpu,
     Grid,
+    Media,
     Model,
     Node,
     Operator,
@@ -33,6 +34,7 @@ from inferprint.catalogue.records import (
     SizeFit,
     SizeForm,
     Speed,
+    TokenRule,
 )
 from inferprint.errors import CatalogueError
 from inferprint.provenance.source import Provenance, Quality, Source
@@ -59,6 +61,8 @@ class Kind:
 KINDS = (
     Kind("sources", "source", Source, "source"),
     Kind("models", "model", Model, "model"),
+    Kind("media", "media", Media, "media model"),
+    Kind("token_rules", "token_rule", TokenRule, "token rule"),
     Kind("gpus", "gpu", Gpu, "GPU"),
     Kind("nodes", "node", Node, "node"),
     Kind("services", "service", Service, "service"),
