@@ -41,27 +41,42 @@ SECONDS = ("layers", "sequences", "media_prompts", "layer_exchanges")
 """How the names of terms end that are counts: their coefficient is in seconds each."""
 
 
+PROPORTIONAL = ("all:peak",)
+"""Effects that are proportional to the logarithm of a ratio: an exponent of it, not a factor."""
+
+TEXT_FORMS = ("energy.served", "duration.served", "duration.single", "two-term")
+MEDIA_FORMS = ("energy.media", "duration.media")
+
+
 def coefficients(catalogue: Catalogue) -> str:
     """The learned forms of the catalogue as Markdown tables: terms, effects, errors."""
-    forms = [catalogue.forms[name] for name in ("energy.served", "duration.served", "duration.single", "two-term")]
+    lines = _tables([catalogue.forms[name] for name in TEXT_FORMS])
+    lines += ["", "Of [pictures and clips](#pictures-video-sound):", ""]
+    lines += _tables([catalogue.forms[name] for name in MEDIA_FORMS])
     wall = catalogue.forms["wall"]
+    value, low, high = (f"{number:.0f}" for number in wall.terms["server"])
+    lines += ["", f"`wall`: a server draws {value} W ({low} to {high}) beside its GPUs; {wall.rows} measured values."]
+    return "\n".join(lines) + "\n"
+
+
+def _tables(forms: list[Form]) -> list[str]:
+    """Terms, effects and errors of forms that are shown side by side."""
     head = ["| {} | " + " | ".join(f"`{form.id}`" for form in forms) + " |", "|---|" + "---|" * len(forms)]
 
     def table(title: str, names: list[str], cell: Callable[[Form, str], str]) -> list[str]:
         rows = [f"| {name} | " + " | ".join(cell(form, name.strip("`")) for form in forms) + " |" for name in names]
         return [head[0].format(title), head[1], *rows]
 
-    terms = sorted({f"`{term}`" for form in forms for term in form.terms})
+    terms = [f"`{term}`" for term in sorted({term for form in forms for term in form.terms})]
     effects = sorted({f"`{effect}`" for form in forms for effect in form.effects})
     kinds = list(dict.fromkeys(kind for form in forms for kind in form.residual))
     lines = table("coefficient", terms, _term)
     lines.append("| measured values | " + " | ".join(f"{form.rows:,}" for form in forms) + " |")
-    lines += ["", "Effects, as factors:", "", *table("group:name", effects, _effect)]
+    exponents = any(effect.strip("`") in PROPORTIONAL for effect in effects)
+    how = "`all:peak` as the exponent of `A_16 / 989 TFLOP/s`" if exponents else "as factors"
+    lines += ["", f"Effects, {how}:", "", *table("group:name", effects, _effect)]
     lines += ["", "What is measured over what is predicted, on models left out, 95 %:", ""]
-    lines += table("kind of case", kinds, _residual)
-    value, low, high = (f"{number:.0f}" for number in wall.terms["server"])
-    lines += ["", f"`wall`: a server draws {value} W ({low} to {high}) beside its GPUs; {wall.rows} measured values."]
-    return "\n".join(lines) + "\n"
+    return [*lines, *table("kind of case", kinds, _residual)]
 
 
 def _term(form: Form, term: str) -> str:
@@ -85,9 +100,13 @@ def _effect(form: Form, name: str) -> str:
     index = order.index(name)
     width = Z95 * math.sqrt(form.covariance[index * (index + 3) // 2])
     effect = form.effects[name]
-    if not width:
-        return f"{math.exp(effect):.3g}, held"
-    return f"{math.exp(effect):.3g} ({math.exp(effect - width):.3g} to {math.exp(effect + width):.3g})"
+    value, low, high = (_shown(name, number) for number in (effect, effect - width, effect + width))
+    return f"{value} ({low} to {high})" if width else f"{value}, held"
+
+
+def _shown(name: str, effect: float) -> str:
+    """An effect as a factor, or as the exponent that it is."""
+    return f"{effect if name in PROPORTIONAL else math.exp(effect):.3g}"
 
 
 def _residual(form: Form, kind: str) -> str:

@@ -223,9 +223,44 @@ def test_power_of_twice_the_limit_is_still_taken(read):
     the_one(read({**SERVED, "avg_gpu_power_w_per_gpu": "1400"}))
 
 
-def test_pictures_have_no_form_yet(read):
-    found = read({"row_id": "i", "gpu": "H100-SXM-80GB", "energy_per_image_j": "900"})
-    assert [(r.quantity, r.reason) for r in found.refused] == [("image_energy", "pictures and video have no form yet")]
+PICTURE = {
+    "row_id": "i",
+    "model_id": "black-forest-labs/FLUX.1-dev",
+    "gpu": "H100-SXM-80GB",
+    "gpu_count": "1",
+    "batch_size": "4",
+    "inference_steps": "28",
+    "width_px": "1024",
+    "height_px": "1024",
+    "batch_latency_s": "30",
+    "energy_per_image_j": "8000",
+}
+
+
+def test_a_picture_is_its_energy_and_the_time_of_its_pass(read):
+    found = read(PICTURE)
+    assert [(o.quantity, o.measured) for o in found.kept] == [("image_energy", 8000.0), ("image_time", 30.0)]
+    assert found.kept[0].setup.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"batch_size": ""}, "batch_size is not stated"),
+        ({"inference_steps": "0"}, "inference_steps is 0: it must be above 0"),
+        ({"width_px": "wide"}, "width_px is 'wide', not a number"),
+    ],
+    ids=str,
+)
+def test_a_picture_without_its_work_is_refused(read, change, reason):
+    found = read(PICTURE | change)
+    assert [(r.quantity, r.reason) for r in found.refused] == [("image_energy", reason), ("image_time", reason)]
+
+
+def test_a_picture_measured_at_the_wall_tells_only_its_time(read):
+    found = read(PICTURE | {"energy_boundary": "system_wall_ac"})
+    assert [o.quantity for o in found.kept] == ["image_time"]
+    assert "not of the GPUs alone" in found.refused[0].reason
 
 
 def test_one_bad_row_refuses_no_other(read):

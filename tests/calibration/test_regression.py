@@ -34,14 +34,14 @@ SPEC = Spec(
 SETUP = MachineSetup(model_id="llama-3.1-8b", gpu_id="h100_80gb_sxm", gpu_count=1, batch_size=1.0)
 
 
-def ideal(model: str, seen: dict[str, float], tags: frozenset[str]) -> IdealRequest:
+def ideal(model: str, seen: dict[str, float], tags: dict[str, float]) -> IdealRequest:
     return IdealRequest(
         share=seen, seen=seen, two_term=seen, tags=tags, kind="dense", devices=1.0, batch=1.0, max_power_w=700.0,
         model=model, family=model, architecture="dense", total_params_b=8.0, active_params_b=8.0,
     )  # fmt: skip
 
 
-def point(model: str, seen: dict[str, float], tags: frozenset[str], target: float, weight: float = 1.0) -> Point:
+def point(model: str, seen: dict[str, float], tags: dict[str, float], target: float, weight: float = 1.0) -> Point:
     observed = Observation("r", "made-up", "single_request_duration", target, (1.0, 1.0, 0.0), SETUP, weight)
     return Point(observed, ideal(model, seen, tags), target)
 
@@ -57,7 +57,7 @@ def made_up(
     random, points = np.random.default_rng(seed), []
     of_model = np.exp(of_models * random.standard_normal(MODELS))
     for i in range(ROWS):
-        tags = frozenset(name for name in ("blackwell", "eager") if random.random() < 0.4)
+        tags = {name: 1.0 for name in ("blackwell", "eager") if random.random() < 0.4}
         seconds = np.exp(random.uniform(np.log(1e-4), np.log(1e-2), 3))
         seen = {
             "dense_weights": seconds[0],

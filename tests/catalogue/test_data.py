@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import get_args
 
 import pytest
 
-from inferprint.catalogue import Catalogue
+from inferprint.catalogue import Catalogue, Media, resolve_model
 from inferprint.catalogue.load import ARTEFACT, all_records
 from inferprint.provenance.source import Quality
 
@@ -84,6 +85,128 @@ def test_layers_and_cache_are_consistent() -> None:
 )
 def test_published_shapes(name: str, field: str, value: float | None) -> None:
     assert getattr(CATALOGUE.models[name], field) == value
+
+
+def test_what_makes_or_hears_media_has_a_media_record() -> None:
+    assert set(CATALOGUE.media) <= set(CATALOGUE.models)
+    kinds = {"image", "video", "video+audio", "audio-to-text", "text-to-audio"}
+    known = [model.id for model in CATALOGUE.models.values() if model.modality in kinds]
+    assert [key for key in known if key not in CATALOGUE.media and not key.startswith("generic:")] == []
+
+
+def test_media_records_are_consistent() -> None:
+    for media in CATALOGUE.media.values():
+        assert media.tasks, media.id
+        assert (media.price_usd is None) == (media.price_unit is None), media.id
+        assert (media.width_px is None) == (media.height_px is None), media.id
+        if media.params_per_token_b and media.denoiser_params_b:
+            assert media.params_per_token_b <= media.denoiser_params_b, media.id
+        if media.backbone == "undisclosed":
+            assert media.denoiser_params_b is None, media.id
+        if media.frames and media.frames_per_s and media.seconds:
+            assert media.seconds == pytest.approx(media.frames / media.frames_per_s, rel=0.02), media.id
+
+
+def _evaluation_tflop(media: Media) -> float:
+    """One evaluation at the usual size, written out anew from what was counted."""
+    assert media.width_px
+    assert media.height_px
+    frames = ((media.frames or 1) - 1) // (media.temporal_downsample or 1) + 1
+    if media.backbone == "unet":
+        area = media.width_px * media.height_px / 2**20
+        linear, square = media.tflop_per_mpx or 0.0, media.attention_tflop_per_mpx2 or 0.0
+        return (linear * area + square * area**2) * frames
+    assert media.spatial_downsample
+    assert media.spatial_patch
+    assert media.layers
+    assert media.hidden_size
+    side = media.spatial_downsample * media.spatial_patch
+    tokens = media.width_px / side * media.height_px / side * math.ceil(frames / (media.temporal_patch or 1))
+    joint = tokens + (media.joint_text_tokens or 0)
+    work = media.layers * media.hidden_size
+    pairs = tokens * (media.cross_text_tokens or 0) * work
+    if media.attention != "linear":
+        pairs += joint**2 * work + tokens**2 * (media.latent_layers or 0) * media.hidden_size
+    return (2 * (media.params_per_token_b or 0.0) * 1e9 * joint + 4 * pairs) / 1e12
+
+
+@pytest.mark.parametrize(
+    "name, tflop",
+    [
+        ("pixart-sigma", 6.634),
+        ("hunyuan-dit-1.2", 14.37),
+        ("sd3.5-large", 31.12),
+        ("sd3.5-medium", 11.25),
+        ("flux.1-dev", 74.39),
+        ("flux.1-schnell", 69.47),
+        ("flux.2-dev", 282.6),
+        ("qwen-image", 131.7),
+        ("z-image-turbo", 56.58),
+        ("sana-1.6b", 2.967),
+        ("cogvideox-5b", 332.2),
+        ("cogvideox1.5-5b", 1479.1),
+        ("wan2.1-14b", 1678),
+        ("hunyuanvideo", 12070),
+        ("ltx-video-13b", 444.1),
+        ("wan2.2-5b", 517),
+        ("sd-1.5", 0.8033),
+        ("sdxl-base", 6.761),
+        ("kandinsky-2.2", 0.856),
+        ("svd-xt", 79.95),
+    ],
+)
+def test_an_evaluation_computes_what_was_counted(name: str, tflop: float) -> None:
+    assert _evaluation_tflop(CATALOGUE.media[name]) == pytest.approx(tflop, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    "name, prompts, tflop",
+    [
+        ("sdxl-turbo", 1, 4.225),
+        ("sd-1.5", 2, 82.87),
+        ("sdxl-base", 2, 686.9),
+        ("pixart-sigma", 2, 281.6),
+        ("flux.1-schnell", 1, 290.8),
+        ("flux.1-dev", 1, 2098),
+        ("qwen-image", 2, 13190),
+        ("sana-1.6b", 2, 130.2),
+        ("cogvideox-5b", 2, 33540),
+        ("wan2.1-14b", 2, 168100),
+        ("hunyuanvideo", 1, 606500),
+        ("wan2.2-5b", 2, 53720),
+        ("svd-xt", 1, 4138),
+    ],
+)
+def test_a_usual_request_computes_what_was_counted(name: str, prompts: int, tflop: float) -> None:
+    media = CATALOGUE.media[name]
+    assert media.steps
+    assert media.evaluations_per_step
+    assert media.width_px
+    assert media.height_px
+    area = media.width_px * media.height_px / 2**20
+    decoder = (media.decoder_tflop_per_mpx or 0.0) * area + (media.decoder_tflop_per_mpx2 or 0.0) * area**2
+    text = 2 * (media.text_encoder_params_b or 0.0) * (media.text_encoder_tokens or 0) / 1e3 * prompts
+    evaluations = media.steps * media.evaluations_per_step
+    found = _evaluation_tflop(media) * evaluations + text + decoder * (media.frames or 1)
+    assert found == pytest.approx(tflop, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("stabilityai/stable-diffusion-3-medium-diffusers", "sd3-medium"),
+        ("THUDM/CogVideoX-2b", "cogvideox-2b"),
+        ("Wan-AI/Wan2.1-T2V-14B-Diffusers", "wan2.1-14b"),
+        ("kandinsky-community/kandinsky-2-2-decoder", "kandinsky-2.2"),
+        ("ali-vilab/text-to-video-ms-1.7b", "modelscope-t2v-1.7b"),
+        ("Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers", "sana-1.5-1.6b"),
+        ("stability.sd3-5-large-v1:0", "sd3.5-large"),
+        ("azure/sora-2", "sora-2"),
+        ("elevenlabs/scribe_v1", "scribe-v1"),
+    ],
+)
+def test_names_of_media_models_in_the_wild(name: str, key: str) -> None:
+    assert resolve_model(CATALOGUE, name).model.id == key
 
 
 def test_records_are_built_when_asked_for() -> None:

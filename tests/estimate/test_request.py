@@ -9,13 +9,13 @@ import pytest
 
 from inferprint import Request, estimate
 from inferprint.errors import InvalidInput
-from inferprint.estimate import request_from
-from inferprint.estimate.request import FIELDS, TIME_FIELDS, TOKEN_FIELDS, suspects, validated
+from inferprint.estimate.request import FIELDS, TIME_FIELDS, TOKEN_FIELDS, WRITTEN_FIELDS, suspects, validated
 
 BASE = {"model_id": "llama-3.1-8b", "input_tokens": 1000, "output_tokens": 200}
 
 WRONG = [
-    *[(field, value) for field in TOKEN_FIELDS for value in (-1, 1.5, None, "12", True, math.nan, math.inf, 2e8)],
+    *[(field, value) for field in TOKEN_FIELDS for value in (-1, 1.5, "12", True, math.nan, math.inf, 2e8)],
+    *[(field, None) for field in TOKEN_FIELDS if field not in WRITTEN_FIELDS],
     *[("n_requests", value) for value in (0, -3, 1.5, None, "2", math.nan)],
     ("cached_input_tokens", 1001),
     ("reasoning_tokens", 201),
@@ -85,8 +85,8 @@ def test_any_whole_number_will_do(value):
 @pytest.mark.parametrize("field", ["model_id", "input_tokens", "output_tokens"])
 def test_a_missing_field_is_named(field):
     with pytest.raises(InvalidInput) as caught:
-        request_from(**{name: value for name, value in BASE.items() if name != field})
-    assert caught.value.field == field
+        estimate(**{name: value for name, value in BASE.items() if name != field})
+    assert (caught.value.field, caught.value.message) == (field, f"{field}: is missing")
 
 
 def test_a_field_that_does_not_exist_is_named():
@@ -114,7 +114,7 @@ ROWS = [
     {},
     {"input_tokens": -1},
     {"input_tokens": 1.5},
-    {"output_tokens": math.nan},
+    {"output_tokens": None},
     {"output_tokens": 2e8},
     {"n_requests": 0},
     {"cached_input_tokens": 1001},
@@ -139,5 +139,5 @@ def refused(row) -> bool:
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_a_whole_column_is_suspected_where_a_row_is_refused(row):
     plain = {**dict.fromkeys(TOKEN_FIELDS, 0), "n_requests": 1, **dict.fromkeys(TIME_FIELDS, math.nan), **BASE, **row}
-    columns = {name: np.array([float(plain[name])]) for name in (*TOKEN_FIELDS, "n_requests", *TIME_FIELDS)}
+    columns = {name: np.array([plain[name]], dtype=float) for name in (*TOKEN_FIELDS, "n_requests", *TIME_FIELDS)}
     assert suspects(columns).tolist() == [refused(row)]

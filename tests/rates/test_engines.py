@@ -27,6 +27,7 @@ def stated(found):
 
 SERVED = {"energy.served", "duration.served"}
 ALONE = {"duration.single"}
+MADE = {"energy.media", "duration.media"}
 DESK = {"gpu_id": "rtx_4090", "precision": "q4_k_m"}
 
 
@@ -53,9 +54,17 @@ def test_an_engine_that_nobody_states(setup, engine, used):
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
 def test_a_stated_engine_is_used(engine):
-    found = card(gpu_id="h100_80gb_sxm", batch_size=1, engine=engine)
+    makes = engine == "diffusers"
+    model = "flux.1-dev" if makes else "llama-3.1-8b"
+    found = card(model_id=model, gpu_id="h100_80gb_sxm", batch_size=1, engine=engine)
     assert (stated(found).value, stated(found).how) == (engine, "given")
-    assert forms(found) == (ALONE if ENGINES[engine].kind == "local" else SERVED)
+    assert forms(found) == (MADE if makes else ALONE if ENGINES[engine].kind == "local" else SERVED)
+
+
+@pytest.mark.parametrize("model, engine", [("flux.1-dev", "vllm"), ("llama-3.1-8b", "diffusers")])
+def test_software_for_other_models_is_refused(model, engine):
+    with pytest.raises(InvalidInput, match=f"{engine} does not run"):
+        card(model_id=model, gpu_id="h100_80gb_sxm", engine=engine)
 
 
 def test_an_engine_that_does_not_exist_names_those_that_do():
@@ -72,6 +81,7 @@ def test_an_engine_is_found_by_its_id_and_says_what_it_is(name):
 
 def test_an_effect_of_an_engine_is_that_of_one_that_exists():
     known = {
+        "peak",
         *ENGINES,
         *(p.effect for p in CATALOGUE.precisions.values()),
         *(f"{p.arithmetic}-arithmetic" for p in CATALOGUE.precisions.values()),

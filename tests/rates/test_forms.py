@@ -45,7 +45,7 @@ def replica(devices, **setup):
 )
 def test_what_effects_may_hold(setup, tags):
     found = tags_of(*situation(**setup))
-    assert tags <= found
+    assert tags <= set(found)
     assert len({name for name in found if name.endswith("-arithmetic")}) == 1
 
 

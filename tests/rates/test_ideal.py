@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from inferprint import Catalogue
+from inferprint.calibration.observations import MEDIA
 from inferprint.errors import InvalidInput
-from inferprint.modalities.text import TEXT
 from inferprint.rates import MachineSetup, resolve_machine
-from inferprint.rates.ideal import ideal_request
-from inferprint.rates.situation import counted
+from inferprint.rates.ideal import ideal_request, text_features
 
 CATALOGUE = Catalogue.packaged()
 
@@ -58,7 +57,8 @@ def rows_of(observations) -> dict[str, object]:
         "local of 2023": lambda o: o.setup.engine == "llama.cpp-2023" and o.setup.gpu_count >= 2,
         "local, unified memory": lambda o: o.setup.engine.startswith("llama") and o.setup.gpu_id.startswith("apple"),
     }
-    return {name: next(o for o in observations.kept if o.setup.engine and holds(o)) for name, holds in wanted.items()}
+    texts = [o for o in observations.kept if o.setup.engine and o.quantity not in MEDIA]
+    return {name: next(o for o in texts if holds(o)) for name, holds in wanted.items()}
 
 
 KINDS = (
@@ -78,8 +78,7 @@ def case(request, rows):
     """Ideal cost, card and features of a measured row."""
     item = rows[request.param]
     card = resolve_machine(CATALOGUE, item.setup)
-    n_in, n_out, media = item.work
-    features = counted(TEXT, (n_in, n_out), card.window, media=media)
+    features = text_features(CATALOGUE, CATALOGUE.models[card.model], item.work, card.window)
     return ideal_request(CATALOGUE, item.setup, item.work), card, features, item.setup.engine
 
 

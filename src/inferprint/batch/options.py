@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from inferprint.errors import FileProblem, InvalidInput
 from inferprint.estimate import Estimator
-from inferprint.estimate.request import FIELDS
+from inferprint.estimate.media import MEDIA_FIELDS
+from inferprint.estimate.request import FIELDS, WRITTEN_FIELDS
 
 IDENTITY = (
     "request_id",
@@ -24,8 +25,8 @@ IDENTITY = (
 )
 """Columns that say whose request it was; carried to the output."""
 
-REQUIRED = ("model_id", "input_tokens", "output_tokens")
-"""Fields that every row needs, from a column or filled."""
+REQUIRED = ("model_id", *WRITTEN_FIELDS)
+"""Fields that every row of a table of text needs, from a column or filled."""
 
 LOOKS_LIKE = {
     "model_id": ("model",),
@@ -96,10 +97,15 @@ class RunOptions:
         found = {name: self.columns.get(name, name) for name in (*FIELDS, *IDENTITY)}
         found = {ours: column for ours, column in found.items() if column in names}
         for name in REQUIRED:
-            if name not in found and name not in self.fills:
+            if name not in found and name not in self.fills and not self._needless(name, found):
                 hint = f"{there} Map one, as with: --column {name}={_likely(name, names)}"
                 raise FileProblem(f"{path}: no column for {name}", hint=hint)
         return found
+
+    def _needless(self, name: str, found: Mapping[str, str]) -> bool:
+        """Whether rows can do without a required field: a task gives a model, and a picture has no tokens."""
+        instead = ("task",) if name == "model_id" else MEDIA_FIELDS
+        return any(other in found or other in self.fills for other in instead)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -23,22 +23,25 @@ from inferprint.batch.files import (
     write_totals,
 )
 from inferprint.batch.options import IDENTITY, RunOptions
-from inferprint.batch.rows import Checked, Reject, check
+from inferprint.batch.rows import Beside, Checked, Reject, check, explained
 from inferprint.batch.setups import Pair, Part, Setups
 from inferprint.batch.summary import Counts, Summary
 from inferprint.batch.tables import NUMERIC_FIELDS, Chunk, Table, open_table
 from inferprint.batch.times import work_columns
 from inferprint.batch.totals import ALL, Dimension, Total, shares_of, split_by, totals_of
-from inferprint.errors import FileProblem
-from inferprint.estimate import Estimator
-from inferprint.estimate.request import TOKEN_FIELDS
+from inferprint.errors import FileProblem, InvalidInput
+from inferprint.estimate import Estimator, Request
+from inferprint.estimate.estimate import work_beside_text
+from inferprint.estimate.media import MEDIA_FIELDS
+from inferprint.estimate.request import TOKEN_FIELDS, WRITTEN_FIELDS
+from inferprint.estimate.result import work_trail
 from inferprint.provenance.trace import Entry
 from inferprint.quantities import BREAKDOWN, RESULTS
 from inferprint.rates import OUTPUT_NAMES, apply
 from inferprint.rates.draws import Array
 
 NO_TOKENS = "no-tokens"
-"""The skip rule for records with neither input nor output tokens."""
+"""The skip rule for records with neither input nor output tokens, nor pictures, video or sound."""
 
 NONE = "(none)"
 """Key of what a row does not say."""
@@ -111,8 +114,14 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
 UNREADABLE = "(unreadable)"
 """Day of a record whose utc_datetime is no ISO date."""
 
-COMPARED = ("model_id", *TOKEN_FIELDS)
+COMPARED = ("model_id", *TOKEN_FIELDS, *MEDIA_FIELDS)
 """What two records of one request_id should agree in."""
+
+MOST_NOTED = 100
+"""Distinct requests of a model whose own assumptions are looked at for the summary."""
+
+ByRequest = Mapping[tuple[int, int], Mapping[str, float]]
+"""Work columns beside those of text, by setup and by distinct request of a chunk."""
 
 
 class Run:
@@ -142,6 +151,7 @@ class Run:
         self._energy: defaultdict[int, float] = defaultdict(float)
         self._cards: defaultdict[int, float] = defaultdict(float)
         self._warned: defaultdict[str, float] = defaultdict(float)
+        self._noted: defaultdict[str, dict[Request, list[Entry]]] = defaultdict(dict)
 
     def all_tables(self, impacts: ImpactWriter, rejects: RejectWriter) -> None:
         """Read, estimate and write everything."""
@@ -164,18 +174,45 @@ class Run:
         checked = check(chunk, self._options.fills)
         self._skipped += int(checked.skipped.sum())
         rows = np.flatnonzero(checked.good)
-        setups = self._setups.of(chunk, checked.numbers, rows)
+        outputs = checked.beside.outputs
+        several = outputs if outputs.max(initial=0.0) > 1 else None
+        setups = self._setups.of(chunk, checked.numbers, rows, several)
         errors = [setup.error for setup in self._setups.setups]
         fits = np.array([error is None for error in errors], dtype=bool)[setups]
         refused = zip(rows[~fits].tolist(), setups[~fits].tolist(), strict=True)
         found = [Reject(row, *(errors[setup] or ("", ""))) for row, setup in refused] + checked.rejects
+        rows, setups = rows[fits], setups[fits]
+        columns, unmakeable = self._beside_text(checked.beside, rows, setups)
+        found += unmakeable
+        fits = ~np.isin(rows, [reject.index for reject in unmakeable])
         lines = [(chunk.rows[r.index], r.field, r.reason, chunk.texts[r.index]) for r in found]
         lines += [(broken.row, "", broken.reason, broken.text) for broken in chunk.broken]
         for row, field, reason, text in sorted(lines):
             rejects.write(table.path, row, field, reason, text)
         first = self._first_of_each(chunk, rows[fits])
         if first.any():
-            self._kept(table, chunk, checked, (rows[fits][first], setups[fits][first]), impacts)
+            self._kept(table, chunk, checked, (rows[fits][first], setups[fits][first], columns), impacts)
+
+    def _beside_text(
+        self, beside: Beside, rows: NDArray[np.intp], setups: NDArray[np.intp]
+    ) -> tuple[ByRequest, list[Reject]]:
+        """Work columns of what each of the rows holds beside text, and the rows whose models do not read or make it."""
+        columns: dict[tuple[int, int], Mapping[str, float]] = {}
+        refused = []
+        for key, which in split_by(setups * len(beside.works) + beside.codes[rows]):
+            number, code = divmod(key, len(beside.works))
+            setup, request = self._setups.setups[number], beside.requests[code]
+            assert setup.pair is not None
+            try:
+                columns[number, code] = work_beside_text(request, setup.pair.machine, beside.works[code])
+            except InvalidInput as error:
+                refused += [Reject(row, error.field, explained(error)) for row in rows[which].tolist()]
+                continue
+            noted = self._noted[setup.pair.machine.model]
+            if len(noted) < MOST_NOTED and request not in noted:
+                named = replace(request, model_id=setup.request.model_id, task=setup.request.task)
+                noted[request] = work_trail(named, setup.pair.machine).assumptions
+        return columns, refused
 
     def _first_of_each(self, chunk: Chunk, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of the rows are the first with their request_id; blank ones always are."""
@@ -195,12 +232,14 @@ class Run:
         table: Table,
         chunk: Chunk,
         checked: Checked,
-        kept: tuple[NDArray[np.intp], NDArray[np.intp]],
+        kept: tuple[NDArray[np.intp], NDArray[np.intp], ByRequest],
         impacts: ImpactWriter,
     ) -> None:
-        """Estimate, sum and write the rows that are left: their positions in the chunk and their setups."""
-        rows, setups = kept
+        """Estimate, sum and write the rows that are left: their positions in the chunk, setups, and work columns."""
+        rows, setups, columns = kept
         numbers = {name: checked.numbers[name][rows] for name in NUMERIC_FIELDS}
+        # Where tokens are missing still, none are needed.
+        numbers |= {name: np.nan_to_num(numbers[name]) for name in WRITTEN_FIELDS}
         self._requests += float(numbers["n_requests"].sum())
         text: dict[str, list[str]] = {"file": [str(table.path)] * rows.size}
         for name in self._identity:
@@ -214,7 +253,7 @@ class Run:
         labels = {name: _labels(name, text) for name in self._dimensions}
         self._unreadable += labels.get("day", []).count(UNREADABLE)
         codes = {name: dimension.codes(labels[name]) for name, dimension in self._dimensions.items()}
-        outputs = self._outputs(numbers, setups, codes)
+        outputs = self._outputs(numbers, setups, codes, (columns, checked.beside.codes[rows]))
         for name, dimension in self._dimensions.items():
             dimension.add_rows(codes[name], outputs)
         means = int(np.sum(numbers["n_requests"] > 1))
@@ -222,15 +261,25 @@ class Run:
         impacts.write(_columns(np.array(chunk.rows, dtype=np.int64)[rows], text, self._identity, outputs))
 
     def _outputs(
-        self, numbers: dict[str, Array], setups: NDArray[np.intp], codes: dict[str, NDArray[np.intp]]
+        self,
+        numbers: dict[str, Array],
+        setups: NDArray[np.intp],
+        codes: dict[str, NDArray[np.intp]],
+        beside: tuple[ByRequest, NDArray[np.intp]],
     ) -> Array:
-        """All outputs of the rows, shape (3, outputs, rows); their features are added to the totals."""
+        """All outputs of the rows, shape (3, outputs, rows); their features are added to the totals.
+
+        `beside` are the work columns beside those of text, and the distinct request of each row.
+        """
         outputs = np.zeros((3, len(OUTPUT_NAMES), setups.size))
         work = work_columns(numbers)
         for setup, rows in split_by(setups):
+            distinct, which = np.unique(beside[1][rows], return_inverse=True)
+            each = [beside[0][setup, code] for code in distinct.tolist()]
             for part in self._setups.parts(setup, numbers, rows):
                 machine, place = part.pair.machine, part.pair.place
                 columns = {name: column[part.rows] for name, column in work.items()}
+                columns |= _by_row(each, which[np.searchsorted(rows, part.rows)], machine.media.neutral)
                 features = np.array(machine.modality.count(columns, machine.window, np.minimum), dtype=float)
                 if part.weights is not None:
                     features *= part.weights
@@ -272,7 +321,7 @@ class Run:
             total=total,
             totals=tuple(totals),
             uncertainty=shares_of(self._dimensions[ALL], pairs, "usage_emissions_gco2e"),
-            assumptions=tuple(_assumptions(largest)),
+            assumptions=tuple(self._assumptions(largest)),
             assumptions_of=f"{largest.machine.model}, {_service(largest)}" if largest else "",
             warnings=(*self._warnings(pairs), *_unknown(total)),
             versions={
@@ -282,6 +331,13 @@ class Run:
             },
             seconds=0.0,
         )
+
+    def _assumptions(self, pair: Pair | None) -> list[Entry]:
+        """What nobody stated about a pair of cards, and about the work that was asked of its model."""
+        if pair is None:
+            return []
+        of_work = dict.fromkeys(entry for found in self._noted[pair.machine.model].values() for entry in found)
+        return [*pair.machine.trail.assumptions, *pair.place.trail.assumptions, *of_work]
 
     def _warnings(self, pairs: Sequence[Pair]) -> list[str]:
         """Each warning with its records, most first; then columns that nothing reads."""
@@ -339,9 +395,13 @@ def _service(pair: Pair | None) -> str:
     return pair.machine.service or f"({kind})"
 
 
-def _assumptions(pair: Pair | None) -> list[Entry]:
-    """What nobody stated about a pair of cards."""
-    return [*pair.machine.trail.assumptions, *pair.place.trail.assumptions] if pair is not None else []
+def _by_row(each: Sequence[Mapping[str, float]], rows: NDArray[np.intp], neutral: Mapping[str, float]) -> Any:
+    """Work columns of distinct requests as columns over the rows, which are positions among them.
+
+    A request of text has none: where another one of its model has some, it gets the neutral ones.
+    """
+    names = dict.fromkeys(name for one in each for name in one)
+    return {name: np.array([one[name] if name in one else neutral[name] for one in each])[rows] for name in names}
 
 
 def _columns(numbers: NDArray[np.int64], text: dict[str, list[str]], identity: Sequence[str], outputs: Array) -> Any:

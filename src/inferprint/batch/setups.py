@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inferprint.batch.rows import explained, number
+from inferprint.batch.rows import explained, flag, number
 from inferprint.batch.tables import NUMERIC_FIELDS, Chunk
 from inferprint.batch.times import Grid, with_known_duration
 from inferprint.errors import InferprintError, InvalidInput, UnknownName
 from inferprint.estimate import Estimator, Request
 from inferprint.estimate.estimate import machine_setup, place_setup
+from inferprint.estimate.media import MEDIA_FIELDS
 from inferprint.estimate.request import FIELDS, validated
 from inferprint.rates import MachineCard, MachineSetup, PlaceCard, PlaceSetup
 from inferprint.rates.draws import Array
 from inferprint.units import MS_PER_S
 
-SETUP_FIELDS = tuple(name for name in FIELDS if name not in NUMERIC_FIELDS)
+WORK_FIELDS = frozenset((*NUMERIC_FIELDS, *MEDIA_FIELDS)) - {"task"}
+SETUP_FIELDS = tuple(name for name in FIELDS if name not in WORK_FIELDS)
 """Fields that decide the cards; every other one is an amount, or a measured time."""
 
 _KINDS = {field.name: str(field.type).split(" ", 1)[0] for field in fields(Request)}
@@ -90,8 +92,10 @@ class Setups:
         """All pairs of cards so far, in the order of their numbers."""
         return list(self._pairs.values())
 
-    def of(self, chunk: Chunk, numbers: Mapping[str, Array], rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Index into `setups` of each of the rows.
+    def of(
+        self, chunk: Chunk, numbers: Mapping[str, Array], rows: NDArray[np.intp], outputs: Array | None = None
+    ) -> NDArray[np.intp]:
+        """Index into `setups` of each of the rows; `outputs` are the pictures that each row of the chunk makes.
 
         Raises
         ------
@@ -108,15 +112,21 @@ class Setups:
         for name in names:
             column = [chunk.columns[name][row] for row in rows.tolist()]
             columns.append(column)
+        if outputs is not None and ("batch_size" in names or "batch_size" in self._fills):
+            # The pictures of one request may fill a stated batch together, so that their number decides the card.
+            names.append("output_images")
+            columns.append([n if n > 1 else None for n in outputs[rows].tolist()])
+        for column in columns:
             index: dict[Any, int] = {}
             codes = np.fromiter((index.setdefault(cell, len(index)) for cell in column), np.intp, len(column))
             combined = np.unique(combined * len(index) + codes, return_inverse=True)[1] if len(index) > 1 else combined
+        may_refuse = any(name in chunk.columns for name in names)
         _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
         found = []
         for position in first.tolist():
             cells = zip(names, (column[position] for column in columns), strict=True)
             stated = {name: cell for name, cell in cells if cell is not None}
-            found.append(self._index(stated, int(timing[position]), may_refuse=bool(names)))
+            found.append(self._index(stated, int(timing[position]), may_refuse=may_refuse))
         return np.array(found, dtype=np.intp)[inverse]
 
     def _index(self, stated: dict[str, Any], timing: int, *, may_refuse: bool) -> int:
@@ -136,13 +146,15 @@ class Setups:
     def _resolved(self, stated: dict[str, Any], timing: int) -> Setup:
         """The cards of a setup."""
         values = {name: _typed(name, value) for name, value in (self._fills | stated).items()}
-        if "model_id" not in values:
+        if "model_id" not in values and "task" not in values:
             raise InvalidInput("model_id", "is missing", hint="Name the model in the row, or for the whole table.")
         return self._with_cards(validated(Request(input_tokens=1, output_tokens=1, **values)), timing)
 
     def _with_cards(self, request: Request, timing: int) -> Setup:
         """A setup with its cards; a measured time goes the way that a single request's would go."""
         pair = self.pair(request)
+        if timing != _UNTIMED and "output_tokens" not in pair.machine.modality.names:
+            return self._without_tokens(request, timing)
         fixed_batch = request.batch_size is not None or pair.machine.hosting == "desk"
         if timing == _DURATION and fixed_batch:
             timed = self.pair(replace(request, request_duration_ms=MS_PER_S))
@@ -150,6 +162,15 @@ class Setups:
                 return Setup(request, pair=timed)
         grid = None if timing == _UNTIMED or fixed_batch else Grid(pair.machine)
         return Setup(request, pair=pair, grid=grid, duration_known=timing == _DURATION)
+
+    def _without_tokens(self, request: Request, timing: int) -> Setup:
+        """Cards of a model that writes no tokens: no batch is solved, all hangs on the duration of each row."""
+        if timing == _DURATION:
+            return Setup(request, pair=self.pair(replace(request, request_duration_ms=MS_PER_S)))
+        try:
+            return Setup(request, pair=self.pair(replace(request, time_per_output_token_ms=MS_PER_S)))
+        except InferprintError as error:  # the time is one of the row, whoever stated the model
+            return Setup(request, error=_problem(error, {}))
 
     def pair(self, request: Request, *, duration_known: bool = False) -> Pair:
         """The cards of a request, kept under what decides them."""
@@ -183,7 +204,7 @@ def _typed(name: str, value: Any) -> Any:
             tuple(part.strip() for part in value.split(";") if part.strip()) if isinstance(value, str) else tuple(value)
         )
     if _KINDS[name] == "bool":
-        return value if isinstance(value, bool) else _flag(name, str(value))
+        return value if isinstance(value, bool) else flag(name, str(value))
     if _KINDS[name] not in ("int", "float"):
         return value
     try:
@@ -197,14 +218,6 @@ def _typed(name: str, value: Any) -> Any:
     if read != int(read):
         raise InvalidInput(name, f"{read:g} is not a whole number")
     return int(read)
-
-
-def _flag(name: str, text: str) -> bool:
-    """A cell that says yes or no."""
-    word = text.strip().lower()
-    if word not in ("true", "1", "yes", "false", "0", "no"):
-        raise InvalidInput(name, f"'{text}' is neither true nor false")
-    return word in ("true", "1", "yes")
 
 
 def _problem(error: InferprintError, stated: Mapping[str, Any]) -> tuple[str, str]:

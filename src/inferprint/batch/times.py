@@ -44,7 +44,7 @@ def work_columns(numbers: Mapping[str, Array]) -> dict[str, Array]:
 def with_known_duration(machine: MachineCard) -> MachineCard:
     """A card of the grid for rows with a measured duration, which stands where the form predicted one."""
     measured = MachineSetup(model_id=machine.model, measured_seconds=0.0)
-    duration = with_measured_time(machine.draws.duration, measured)
+    duration = with_measured_time(machine.modality, machine.draws.duration, measured)
     return replace(machine, draws=replace(machine.draws, duration=duration))
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from inferprint.calibration.observations import Observation, Observations, Quantity, Refusal
+from inferprint.calibration.observations import MEDIA, Observation, Observations, Quantity, Refusal
 from inferprint.catalogue import Catalogue
 from inferprint.errors import InferprintError
 from inferprint.rates.ideal import IdealRequest, ideal_request
@@ -48,9 +48,9 @@ class Design:
         return np.array([[getattr(p.ideal, view).get(name, 0.0) for name in names] for p in self.points])
 
     def tagged(self, names: Iterable[str]) -> Array:
-        """1 where an effect's tag holds, else 0: shape (rows, effects)."""
+        """How much of an effect holds: 1, or what it is proportional to; else 0. Shape (rows, effects)."""
         wanted = list(names)
-        found = np.array([[float(name in p.ideal.tags) for name in wanted] for p in self.points])
+        found = np.array([[p.ideal.tags.get(name, 0.0) for name in wanted] for p in self.points])
         return found.reshape(len(self.points), len(wanted))
 
     @property
@@ -118,14 +118,16 @@ def design_of(observations: Observations, quantities: Iterable[Quantity], catalo
     return found
 
 
-ENERGIES: tuple[Quantity, ...] = ("energy_per_output_token", "prompt_energy")
+ENERGIES: tuple[Quantity, ...] = ("energy_per_output_token", "prompt_energy", "image_energy", "video_energy")
 
 
 def _target(item: Observation, ideal: IdealRequest) -> float:
     """The measured value as seconds of one request, energy over the power limit of the devices."""
-    n_out = item.work[1]
-    if item.quantity == "single_request_duration":
+    if item.quantity in ("single_request_duration", "image_time", "video_time"):
         return item.measured
+    if item.quantity in MEDIA:
+        return item.measured / (ideal.max_power_w * ideal.devices)
+    n_out = item.tokens[1]
     if item.quantity == "served_time_per_token":
         return item.measured * n_out
     joules = item.measured * (n_out if item.quantity == "energy_per_output_token" else 1.0)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inferprint.calibration.design import Array, Design, Point, design_of
-from inferprint.calibration.forms import ENERGY, SERVED, SINGLE, TWO_TERM
+from inferprint.calibration.forms import ENERGY, MEDIA_DURATION, MEDIA_ENERGY, SERVED, SINGLE, TWO_TERM
 from inferprint.calibration.left_out import left_out
 from inferprint.calibration.observations import Observations, Quantity, Refusal
 from inferprint.calibration.regression import Fitted, Spec, fit, ordinary_least_squares, predict
@@ -24,7 +24,7 @@ from inferprint.quantities import Z95, Range
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One form, the quantities that it is fitted on, the one that it is judged by, and how.
+    """One form, the quantities that it is fitted on, those that it is judged by, and how.
 
     Attributes
     ----------
@@ -34,14 +34,14 @@ class Task:
 
     spec: Spec
     quantities: tuple[Quantity, ...]
-    scored: Quantity
+    scored: tuple[Quantity, ...]
     fit: Callable[[Spec, Design], Fitted]
     kind: Callable[[Point], str]
 
 
 def _part(point: Point) -> str:
     """Whether a request is a prompt alone or an answer alone: prompts are harder to predict."""
-    n_in, n_out, _ = point.observation.work
+    n_in, n_out, _ = point.observation.tokens
     return "prefill" if n_out == 0 else "decode" if n_in == 0 else "both"
 
 
@@ -49,11 +49,17 @@ def _kind(point: Point) -> str:
     return point.ideal.kind
 
 
+SINGLE_DURATION: tuple[Quantity, ...] = ("single_request_duration",)
+
 TASKS = (
-    Task(ENERGY, ("energy_per_output_token", "prompt_energy"), "energy_per_output_token", fit, _kind),
-    Task(SERVED, ("served_time_per_token",), "served_time_per_token", fit, _kind),
-    Task(SINGLE, ("single_request_duration",), "single_request_duration", fit, _part),
-    Task(TWO_TERM, ("single_request_duration",), "single_request_duration", ordinary_least_squares, lambda _: "local"),
+    Task(ENERGY, ("energy_per_output_token", "prompt_energy"), ("energy_per_output_token",), fit, _kind),
+    Task(SERVED, ("served_time_per_token",), ("served_time_per_token",), fit, _kind),
+    Task(SINGLE, SINGLE_DURATION, SINGLE_DURATION, fit, _part),
+    Task(MEDIA_ENERGY, ("image_energy", "video_energy"), ("image_energy", "video_energy"), fit, _kind),
+    Task(MEDIA_DURATION, ("image_time", "video_time"), ("image_time", "video_time"), fit, _kind),
+    Task(
+        TWO_TERM, ("single_request_duration",), ("single_request_duration",), ordinary_least_squares, lambda _: "local"
+    ),
 )
 
 
@@ -117,7 +123,7 @@ def learn(task: Task, observations: Observations, catalogue: Catalogue) -> Learn
         return task.fit(task.spec, rows)
 
     unseen = left_out(again, used, "model")
-    scored = np.array([p.observation.quantity == task.scored for p in used.points])
+    scored = np.array([p.observation.quantity in task.scored for p in used.points])
     residuals = np.log(used.target / unseen)[scored]
     rows = used.where(scored)
     kinds = [task.kind(p) for p in rows.points]
@@ -134,7 +140,7 @@ def learn_all(observations: Observations, catalogue: Catalogue) -> list[Learned]
     residuals = np.log(served.design.target / guessed)
     models = served.design.labels("model").tolist()
     bounds = bounds_by_kind(residuals, ["server"] * len(models), models)
-    both = {"local": two_term.residual["all"], "server": bounds["all"]}
+    both = {"local": two_term.residual["all"], "server": bounds["all"], **_two_term_of_media(learned)}
     pooled = Range(0.0, min(b.low for b in both.values()), max(b.high for b in both.values()))
     widened = Learned(
         two_term.task,
@@ -145,6 +151,14 @@ def learn_all(observations: Observations, catalogue: Catalogue) -> list[Learned]
         {"all": pooled, **both},
     )
     return [widened if item is two_term else item for item in learned]
+
+
+def _two_term_of_media(learned: Iterable[Learned]) -> dict[str, Range]:
+    """Residuals of the two-term form on the energy of pictures and clips, for which it has no coefficient."""
+    design = next(item for item in learned if item.task.spec is MEDIA_ENERGY).design
+    residuals = np.log(design.target / design.terms(["prefill"], "two_term")[:, 0])
+    found = bounds_by_kind(residuals, design.labels("kind").tolist(), design.labels("model").tolist())
+    return {kind: bound for kind, bound in found.items() if kind != "all"}
 
 
 def refusals(observations: Observations, learned: Iterable[Learned]) -> list[Refusal]:

@@ -103,6 +103,31 @@ SINGLE = Spec(
     centres={"prompt:consumer": -0.7},
 )
 
+_MEDIA_TERMS: dict[str, Bound] = {
+    "denoiser": Bound(1.0, 3.0, 10.0),
+    # Few-step models would show what a decoder takes: one row of one is there, and says that it is no more than this.
+    "decoder": Bound(1.0, 9.0, 12.0),
+    "denoiser_layers": _seconds(1e-4),
+    "meeting_layers": _seconds(5e-5),
+    "exchange": Bound(0.3, 3.0, 20.0),
+}
+
+MEDIA_ENERGY = Spec(
+    id="energy.media",
+    quantity="media-energy",
+    view="share",
+    terms=_MEDIA_TERMS,
+    effects=("all:peak",),
+)
+
+MEDIA_DURATION = Spec(
+    id="duration.media",
+    quantity="media-duration",
+    view="seen",
+    terms=_MEDIA_TERMS,
+    effects=("all:peak",),
+)
+
 TWO_TERM = Spec(
     id="two-term",
     quantity="two-term",

@@ -20,7 +20,9 @@ from inferprint.calibration.benchmarks.base import MEDIA_WORDS, USUAL_PROMPTS, B
 from inferprint.catalogue import Catalogue, resolve_gpu, resolve_model, resolve_precision
 from inferprint.discovery import members
 from inferprint.errors import FileProblem, InferprintError
+from inferprint.modalities.media import MediaWork, Size
 from inferprint.rates import MachineSetup
+from inferprint.rates.ideal import TextWork
 
 Row = Mapping[str, str]
 Quantity = Literal[
@@ -29,15 +31,19 @@ Quantity = Literal[
     "energy_per_output_token",
     "prompt_energy",
     "image_energy",
+    "image_time",
     "video_energy",
+    "video_time",
     "wall_power",
 ]
+MEDIA: tuple[Quantity, ...] = ("image_energy", "image_time", "video_energy", "video_time")
+"""Quantities of what a denoiser makes."""
+
 SCORED: tuple[Quantity, ...] = (
     "single_request_duration",
     "served_time_per_token",
     "energy_per_output_token",
-    "image_energy",
-    "video_energy",
+    *MEDIA,
 )
 """Quantities that are scored, in the order of the tables. `prompt_energy` is only fitted."""
 
@@ -56,7 +62,7 @@ class Observation:
     measured
         In the unit of the quantity: [s], [s/token] or [J] per token, request, image or video.
     work
-        Prompt and answer length [tokens]; 1 with pictures or video in the prompt.
+        Prompt and answer length [tokens], and 1 with pictures or video in the prompt; or what a denoiser makes.
     setup
         The machine as the cards take it.
     weight
@@ -69,10 +75,17 @@ class Observation:
     source: str
     quantity: Quantity
     measured: float
-    work: tuple[float, float, float]
+    work: TextWork | MediaWork
     setup: MachineSetup
     weight: float
     assumed: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> TextWork:
+        """The work of a request of text."""
+        if isinstance(self.work, MediaWork):
+            raise TypeError(f"{self.row_id} is no request of text")
+        return self.work
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +273,9 @@ QUANTITIES: Mapping[Quantity, Callable[[Row], bool]] = {
     "energy_per_output_token": lambda row: _is_text(row) and bool(row.get("energy_per_output_token_j")),
     "prompt_energy": lambda row: row.get("serving_mode") == "prefill_only" and bool(row.get("energy_per_request_j")),
     "image_energy": lambda row: bool(row.get("energy_per_image_j")),
+    "image_time": lambda row: "energy_per_image_j" in row and bool(row.get("batch_latency_s")),
     "video_energy": lambda row: bool(row.get("energy_per_video_j")),
+    "video_time": lambda row: "energy_per_video_j" in row and bool(row.get("batch_latency_s")),
 }
 """Whether a row measures a quantity."""
 
@@ -273,11 +288,11 @@ def _observation(row: Row, quantity: Quantity, catalogue: Catalogue) -> Observat
     _Refused, InferprintError
         The row lacks what the quantity needs, or states what cannot be.
     """
-    if quantity in ("image_energy", "video_energy"):
-        raise _Refused("pictures and video have no form yet")
     if row.get("repeats_row_id"):
         raise _Refused(f"the same run as {row['repeats_row_id']}")
     benchmark = benchmarks().get(row.get("source", ""), Benchmark(row.get("source", "")))
+    if quantity in MEDIA:
+        return _media_observation(row, quantity, benchmark, catalogue)
     work, assumed = _work(row, quantity, benchmark)
     if not row.get("precision_name"):
         # The card takes the format in which the model was published.
@@ -287,6 +302,36 @@ def _observation(row: Row, quantity: Quantity, catalogue: Catalogue) -> Observat
     return Observation(
         row.get("row_id", ""), benchmark.name, quantity, measured, work, setup, _weight(row, quantity, setup), assumed
     )
+
+
+def _media_observation(row: Row, quantity: Quantity, benchmark: Benchmark, catalogue: Catalogue) -> Observation:
+    """One value of a row about pictures or clips."""
+    gpu = resolve_gpu(catalogue, row.get("gpu", ""))
+    model = resolve_model(catalogue, row.get("model_id") or row.get("model_key", "")).model
+    count = _positive(row, "gpu_count")
+    _check_power(row, gpu.max_power_w, count)
+    size = Size(int(_positive(row, "width_px")), int(_positive(row, "height_px")))
+    video = quantity.startswith("video")
+    work = MediaWork(
+        steps=_positive(row, "inference_steps"),
+        evaluations_per_step=dict(benchmark.evaluations).get(model.id),
+        output_images=() if video else (size,),
+        output_video_frames=_positive(row, "num_frames") if video else None,
+        output_video_size=size if video else None,
+    )
+    precision = row.get("precision_name", "")
+    setup = MachineSetup(
+        model_id=model.id,
+        gpu_id=gpu.id,
+        gpu_count=int(count),
+        replica_gpu_count=int(count),
+        batch_size=_positive(row, "batch_size"),
+        precision=resolve_precision(catalogue, precision).id if precision else None,
+        engine="diffusers",
+    )
+    measured, weight = MEASURED[quantity](row), _weight(row, quantity, setup)
+    assumed = () if precision else ("precision_name",)
+    return Observation(row.get("row_id", ""), benchmark.name, quantity, measured, work, setup, weight, assumed)
 
 
 def _served_time(row: Row) -> float:
@@ -311,10 +356,14 @@ MEASURED: Mapping[Quantity, Callable[[Row], float]] = {
     "served_time_per_token": _served_time,
     "energy_per_output_token": _gpu_energy("energy_per_output_token_j"),
     "prompt_energy": _gpu_energy("energy_per_request_j"),
+    "image_energy": _gpu_energy("energy_per_image_j"),
+    "image_time": lambda row: _positive(row, "batch_latency_s"),
+    "video_energy": _gpu_energy("energy_per_video_j"),
+    "video_time": lambda row: _positive(row, "batch_latency_s"),
 }
 
 
-def _work(row: Row, quantity: Quantity, benchmark: Benchmark) -> tuple[tuple[float, float, float], tuple[str, ...]]:
+def _work(row: Row, quantity: Quantity, benchmark: Benchmark) -> tuple[TextWork, tuple[str, ...]]:
     """Prompt and answer length [tokens] and whether pictures are in the prompt; and what of it is assumed."""
     n_out = 0.0 if quantity == "prompt_energy" else _needed(row, "n_out_tokens")
     if n_out == 0 and quantity in ("served_time_per_token", "energy_per_output_token"):
@@ -330,9 +379,7 @@ def _work(row: Row, quantity: Quantity, benchmark: Benchmark) -> tuple[tuple[flo
     return (next(tokens for word, tokens in rules if word in task), n_out, media), ("n_in_tokens",)
 
 
-def _setup(
-    row: Row, quantity: Quantity, benchmark: Benchmark, work: tuple[float, float, float], catalogue: Catalogue
-) -> MachineSetup:
+def _setup(row: Row, quantity: Quantity, benchmark: Benchmark, work: TextWork, catalogue: Catalogue) -> MachineSetup:
     """The machine of a row."""
     gpu = resolve_gpu(catalogue, row.get("gpu", ""))
     model = resolve_model(catalogue, row.get("model_key") or row.get("model_id", "")).model

@@ -23,7 +23,8 @@ from inferprint.errors import InferprintError
 from inferprint.modalities.text import TEXT
 from inferprint.rates import MachineCard, resolve_machine
 from inferprint.rates.draws import bounds
-from inferprint.rates.situation import counted, decode_per_token
+from inferprint.rates.ideal import TextWork, text_features
+from inferprint.rates.situation import decode_per_token
 
 MIN_BATCHES = 3
 """Batch sizes from which measurements of one model on one machine are a sweep."""
@@ -87,7 +88,7 @@ def sweeps(observations: Observations) -> dict[tuple[object, ...], list[tuple[Ob
         if item.weight > 0:
             # Answers of a sampled set differ in length from run to run: they are no part of what a sweep is.
             alike = replace(item.setup, batch_size=None, traffic=None)
-            key = (item.source, alike, item.work[0], item.work[2], round(np.log2(item.work[1])))
+            key = (item.source, alike, item.tokens[0], item.tokens[2], round(np.log2(item.tokens[1])))
             found[key].append((item, energies.get((item.source, item.row_id))))
     return {key: rows for key, rows in found.items() if len({item.setup.batch_size for item, _ in rows}) >= MIN_BATCHES}
 
@@ -168,7 +169,7 @@ def _point(item: Observation, energy: Observation | None, catalogue: Catalogue) 
         card = resolve_machine(catalogue, setup)
     except InferprintError:
         return Point(item.source, item.setup.model_id, batch, batch / item.measured, None, joules, None)
-    per_token = card.draws.duration @ decode_per_token(TEXT, item.work[:2], card.window)
+    per_token = card.draws.duration @ decode_per_token(TEXT, item.tokens[:2], card.window)
     return Point(
         item.source,
         item.setup.model_id,
@@ -176,13 +177,13 @@ def _point(item: Observation, energy: Observation | None, catalogue: Catalogue) 
         batch / item.measured,
         _bounded(card.draws.batch / per_token),
         joules,
-        _bounded(_energy_per_token(card, item.work)),
+        _bounded(_energy_per_token(card, item.tokens, catalogue)),
     )
 
 
-def _energy_per_token(card: MachineCard, work: tuple[float, float, float]) -> Array:
-    n_in, n_out, media = work
-    per_token: Array = card.draws.energy @ counted(TEXT, (n_in, n_out), card.window, media=media) / n_out
+def _energy_per_token(card: MachineCard, work: TextWork, catalogue: Catalogue) -> Array:
+    features = text_features(catalogue, catalogue.models[card.model], work, card.window)
+    per_token: Array = card.draws.energy @ features / work[1]
     return per_token
 
 

@@ -44,7 +44,7 @@ def predict(item: Observation, ideal: IdealRequest, *, defaults: bool = False) -
         return float(devices * kwh * JOULES_PER_KWH)
     if item.quantity not in ("served_time_per_token", "single_request_duration"):
         raise InvalidInput("quantity", f"EcoLogits estimates no {item.quantity}")
-    tokens = 1.0 if item.quantity == "served_time_per_token" else item.work[1]
+    tokens = 1.0 if item.quantity == "served_time_per_token" else item.tokens[1]
     seconds = llm.generation_latency(
         ideal.active_params_b,
         tokens,

@@ -15,16 +15,15 @@ from inferprint.calibration.design import Array, Design, Point, design_of
 from inferprint.calibration.fit import TASKS, Task
 from inferprint.calibration.forms import TWO_TERM
 from inferprint.calibration.left_out import left_out
-from inferprint.calibration.observations import SCORED, Observation, Observations, Quantity, Refusal
+from inferprint.calibration.observations import MEDIA, SCORED, Observation, Observations, Quantity, Refusal
 from inferprint.calibration.regression import Fitted, ordinary_least_squares, predict
 from inferprint.calibration.scores import MIN_ROWS, Form, Score, bounds_by_kind, inside, score
 from inferprint.catalogue import Catalogue
 from inferprint.errors import InferprintError
-from inferprint.modalities.text import TEXT
+from inferprint.modalities.media import MediaWork
 from inferprint.rates import MachineCard, MachineSetup, resolve_machine
 from inferprint.rates.draws import bounds
-from inferprint.rates.ideal import IdealRequest, ideal_request
-from inferprint.rates.situation import counted
+from inferprint.rates.ideal import IdealRequest, ideal_request, text_features
 
 LEFT_OUT = ("model", "gpu", "family")
 """What is left out whole, one table each."""
@@ -124,8 +123,10 @@ def validate(
 
 def _judged(item: Observation, card: MachineCard, catalogue: Catalogue) -> Judged:
     ideal = ideal_request(catalogue, item.setup, item.work)
-    n_in, n_out, media = item.work
-    features = counted(TEXT, (n_in, n_out), card.window, media=media)
+    if isinstance(item.work, MediaWork):
+        return _judged_media(item, item.work, card, ideal)
+    _, n_out, _ = item.tokens
+    features = text_features(catalogue, catalogue.models[card.model], item.tokens, card.window)
     draws = card.draws
     energy = item.quantity == "energy_per_output_token"
     per = n_out if item.quantity != "single_request_duration" else 1.0
@@ -143,6 +144,21 @@ def _judged(item: Observation, card: MachineCard, catalogue: Catalogue) -> Judge
         peer.predict(item, ideal) if known else None,
         peer.predict(item, ideal, defaults=True) if known else None,
     )
+
+
+def _judged_media(item: Observation, work: MediaWork, card: MachineCard, ideal: IdealRequest) -> Judged:
+    """What the cards say of a picture or clip: its energy, or the time of the pass that it is part of."""
+    columns = card.media.columns(work) | {"n_requests": 1.0, "measured_seconds": 0.0}
+    features = np.array(card.modality.count(columns, card.window, min))
+    draws = card.draws
+    energy = item.quantity.endswith("energy")
+    default, two_term = (draws.energy, draws.two_term_energy) if energy else (draws.duration, draws.two_term_duration)
+
+    def bounded(rates: Array) -> tuple[float, float, float]:
+        value, low, high = bounds(rates @ features)
+        return float(value), float(low), float(high)
+
+    return Judged(item, ideal, bounded(default), bounded(two_term), None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,21 +199,34 @@ def validate_left_out(observations: Observations, catalogue: Catalogue) -> list[
             continue
         design = design_of(observations, task.quantities, catalogue)
         used = design.where(design.weight > 0)
-        scored = np.array([p.observation.quantity == task.scored for p in used.points])
+        scored = np.array([p.observation.quantity in task.scored for p in used.points])
         rows = used.where(scored)
-        subsets = SUBSETS if task.scored == "energy_per_output_token" else {"all": SUBSETS["all"]}
+        subsets = SUBSETS if task.scored == ("energy_per_output_token",) else {"all": SUBSETS["all"]}
         for by in LEFT_OUT:
             columns = {
                 "default": _default_left_out(task, used, scored, by),
                 "two-term": _two_term_left_out(rows, single, by),
             }
-            found += _scored(by, task.scored, rows, columns, subsets)
-        found += _scored("nothing", task.scored, rows, _peer(rows.points), subsets)
+            found += _by_quantity(by, task, rows, columns, subsets)
+        if task.scored[0] not in MEDIA:
+            found += _by_quantity("nothing", task, rows, _peer(rows.points), subsets)
     return found
 
 
 Columns = Mapping[str, tuple[Array, Array | None]]
 """Predictions by form, and whether the interval held what was measured."""
+
+
+def _by_quantity(
+    by: str, task: Task, rows: Design, columns: Columns, subsets: Mapping[str, Callable[[Point], bool]]
+) -> list[LeftOut]:
+    """Errors by quantity, subset and form."""
+    found: list[LeftOut] = []
+    for quantity in task.scored:
+        mask = np.array([p.observation.quantity == quantity for p in rows.points])
+        own = {form: (values[mask], None if held is None else held[mask]) for form, (values, held) in columns.items()}
+        found += _scored(by, quantity, rows.where(mask), own, subsets)
+    return found
 
 
 def _scored(
@@ -242,6 +271,8 @@ def _picked(names: Sequence[str], mask: Array) -> list[str]:
 
 def _two_term_left_out(rows: Design, single: Design, by: str) -> tuple[Array, None]:
     """Predictions of the two-term form, whose betas are fitted on single requests of the other groups."""
+    if rows.points and rows.points[0].observation.quantity in MEDIA:
+        return _two_term_media(rows), None
     labels, of_single = rows.labels(by), single.labels(by)
     predicted = np.full(len(rows.points), np.nan)
     for name in np.unique(labels):
@@ -250,6 +281,14 @@ def _two_term_left_out(rows: Design, single: Design, by: str) -> tuple[Array, No
             out = labels == name
             predicted[out] = _two_term_values(ordinary_least_squares(TWO_TERM, left), rows.where(out))
     return predicted, None
+
+
+def _two_term_media(rows: Design) -> Array:
+    """The two-term form of what a denoiser makes, which has no coefficient to learn: of one picture, or of its pass."""
+    passes = np.array([p.ideal.batch if p.observation.quantity.endswith("time") else 1.0 for p in rows.points])
+    seconds = rows.terms(["prefill"], "two_term")[:, 0] * passes
+    scaled: Array = seconds * np.array([p.scale for p in rows.points])
+    return scaled
 
 
 def _two_term_values(fitted: Fitted, rows: Design) -> Array:
@@ -271,7 +310,7 @@ def _peer(points: Sequence[Point]) -> Columns:
     def column(*, defaults: bool) -> tuple[Array, None]:
         # It estimates no prompt alone.
         values = [
-            peer.predict(p.observation, p.ideal, defaults=defaults) if p.observation.work[1] > 0 else np.nan
+            peer.predict(p.observation, p.ideal, defaults=defaults) if p.observation.tokens[1] > 0 else np.nan
             for p in points
         ]
         return np.array(values), None

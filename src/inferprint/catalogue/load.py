@@ -71,8 +71,8 @@ class Catalogue:
 
     Attributes
     ----------
-    models, media, token_rules, gpus, nodes, services, speeds, regions, operators, grids, precisions, forms, priors, shapes, prices,
-    size_forms, size_fits, sources
+    models, media, token_rules, gpus, nodes, services, speeds, regions, operators, grids, precisions, forms, priors,
+    shapes, prices, size_forms, size_fits, sources
         Records by id.
     version
         Date of the data and a hash of the content, such as "2026-11-22+ab12cd34".

@@ -95,6 +95,8 @@ class Media(Record):
         "full" over all latent tokens, "separated" in space and time, or "linear".
     joint_text_tokens, cross_text_tokens
         Text tokens in the sequence of the latent tokens; those that it only looks at.
+    latent_layers
+        Further layers with attention among the latent tokens alone.
     spatial_downsample, temporal_downsample, spatial_patch, temporal_patch
         Pixels and frames per latent, latents per token.
     tflop_per_mpx, attention_tflop_per_mpx2
@@ -129,6 +131,7 @@ class Media(Record):
     attention: Literal["full", "linear", "separated"] | None = None
     joint_text_tokens: int | None = None
     cross_text_tokens: int | None = None
+    latent_layers: int | None = None
     spatial_downsample: float | None = None
     temporal_downsample: float | None = None
     spatial_patch: int | None = None
@@ -369,7 +372,9 @@ class Form(Record):
         95 % bounds of ln(measured / predicted) on models left out of the fit, by kind of case; "all" is the pooled one.
     """
 
-    quantity: Literal["energy", "served-duration", "single-duration", "two-term", "wall-power"]
+    quantity: Literal[
+        "energy", "served-duration", "single-duration", "two-term", "wall-power", "media-energy", "media-duration"
+    ]
     status: Literal["provisional", "fitted"]
     rows: int = 0
     fingerprint: str = ""

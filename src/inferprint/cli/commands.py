@@ -15,6 +15,7 @@ from inferprint.cli.fleet import fleet_command
 from inferprint.cli.options import (
     CATALOG,
     JSON,
+    MEDIA,
     SETUP,
     WORK,
     Choice,
@@ -29,6 +30,8 @@ from inferprint.errors import InvalidInput
 from inferprint.estimate.estimate import request_from
 
 MODEL = click.argument("model", metavar="MODEL")
+MODEL_OR_TASK = click.argument("model", metavar="[MODEL]", required=False)
+"""The model, which may be left out beside a task."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -46,11 +49,11 @@ def _print(data: Any) -> None:
 
 
 @app.command("estimate")
-@MODEL
-@takes_request(*WORK, *SETUP)
+@MODEL_OR_TASK
+@takes_request(*WORK, *MEDIA, *SETUP)
 @CATALOG
 @JSON
-def estimate_command(model: str, given: Given, catalog: Path | None, as_json: bool) -> None:
+def estimate_command(model: str | None, given: Given, catalog: Path | None, as_json: bool) -> None:
     """Estimate one request."""
     result = estimator_of(catalog).estimate(request_from(model_id=model, **given))
     if as_json:
@@ -62,11 +65,11 @@ def estimate_command(model: str, given: Given, catalog: Path | None, as_json: bo
 
 
 @app.command("explain")
-@MODEL
-@takes_request(*WORK, *SETUP)
+@MODEL_OR_TASK
+@takes_request(*WORK, *MEDIA, *SETUP)
 @CATALOG
 @JSON
-def explain_command(model: str, given: Given, catalog: Path | None, as_json: bool) -> None:
+def explain_command(model: str | None, given: Given, catalog: Path | None, as_json: bool) -> None:
     """Print the whole trail of an estimate: every number with its equation, source, date and reason."""
     from inferprint.cli.text import explain_text
     from inferprint.estimate.explain import explain
@@ -77,7 +80,7 @@ def explain_command(model: str, given: Given, catalog: Path | None, as_json: boo
 
 @app.command("compare")
 @click.argument("models", metavar="MODEL MODEL ...", nargs=-1, required=True)
-@takes_request(*WORK, *SETUP)
+@takes_request(*WORK, *MEDIA, *SETUP)
 @CATALOG
 @JSON
 def compare_command(models: tuple[str, ...], given: Given, catalog: Path | None, as_json: bool) -> None:
@@ -104,7 +107,7 @@ def compare_command(models: tuple[str, ...], given: Given, catalog: Path | None,
 @CATALOG
 @JSON
 def rates_command(model: str, given: Given, output: str, catalog: Path | None, as_json: bool) -> None:
-    """Print the rate card of a model on a host: impacts per 1,000 tokens, like a price list."""
+    """Print the rate card of a model on a host: impacts per unit of work, like a price list."""
     from inferprint.cli.rates import rate_rows, rates_text
 
     estimator = estimator_of(catalog)
@@ -153,7 +156,7 @@ def _heads(rows: list[dict[str, Any]]) -> dict[str, Any]:
 @click.option(
     "--column", metavar="FIELD=COLUMN", multiple=True, help="A request field and its column; may be repeated."
 )
-@takes_request(Choice("model_id", "--model", str, "The model of every row"), *WORK, *SETUP)
+@takes_request(Choice("model_id", "--model", str, "The model of every row"), *WORK, *MEDIA, *SETUP)
 @click.option(
     "--format", "output", type=click.Choice(["parquet", "csv"]), default="parquet", help="Format of the impacts."
 )

@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from inferprint.catalogue import Catalogue
-from inferprint.errors import FileProblem
+from inferprint.errors import FileProblem, InvalidInput
 from inferprint.estimate import Estimator, default_catalogue
+from inferprint.estimate.media import MAX_IMAGES
 from inferprint.quantities import METHODS
 
 
@@ -27,6 +28,9 @@ class Choice:
     multiple: bool = False
 
 
+IMAGE_COUNT = "image_count"
+"""What `--image-count` fills: no field of a request, but a part of its `output_images`."""
+
 WORK = (
     Choice("input_tokens", "--input-tokens", float, "Prompt tokens, cached ones included"),
     Choice("output_tokens", "--output-tokens", float, "Answer tokens, reasoning included"),
@@ -35,6 +39,30 @@ WORK = (
     Choice("reasoning_tokens", "--reasoning-tokens", float, "Hidden part of the answer"),
     Choice("n_requests", "--n-requests", float, "Requests that these totals stand for"),
 )
+
+MEDIA = (
+    Choice(
+        "task", "--task", str, "What the model is used for, such as image-generation; gives a model where none is named"
+    ),
+    Choice("output_images", "--image", str, "Picture to make, WxH in pixels; may be repeated", True),
+    Choice(IMAGE_COUNT, "--image-count", int, "Pictures to make, of the stated or the model's usual size"),
+    Choice("input_images", "--input-image", str, "Picture that is given, WxH in pixels; may be repeated", True),
+    Choice("image_detail", "--image-detail", str, "low or high: how closely the model looks at pictures"),
+    Choice("input_steps", "--steps", float, "Steps of the denoiser"),
+    Choice("guidance_evaluations", "--guidance-evaluations", float, "Evaluations of the denoiser in a step: 1 to 4"),
+    Choice("strength", "--strength", float, "Share of the steps that a changed picture takes"),
+    Choice("output_video_frames", "--video-frames", float, "Frames of the clip to make"),
+    Choice("output_video_seconds", "--video-seconds", float, "Length of the clip to make"),
+    Choice("output_video_frames_per_s", "--video-fps", float, "Frames per second of the clip to make"),
+    Choice("output_video_resolution", "--video-resolution", str, "Frame of the clip to make: lines, or WxH"),
+    Choice("input_video_seconds", "--input-video-seconds", float, "Length of a clip that is given"),
+    Choice("input_video_resolution", "--input-video-resolution", str, "Frame of that clip: lines, or WxH"),
+    Choice("input_audio_seconds", "--input-audio-seconds", float, "Length of a sound that is given"),
+    Choice("output_audio_seconds", "--output-audio-seconds", float, "Length of the sound to make"),
+    Choice("output_audio_tokens", "--output-audio-tokens", float, "Tokens of the sound to make"),
+    Choice("media_tokens_included", "--media-tokens-included", bool, "Input tokens count pictures and sound already"),
+)
+"""Options for pictures, video and sound."""
 
 SETUP = (
     Choice("managed_service_id", "--service", str, "Managed endpoint, such as openai or aws-bedrock"),
@@ -139,7 +167,7 @@ FLEET = (
 
 def flag_of(field: str) -> str:
     """The option that fills a request field; empty where none does."""
-    return next((choice.flag for choice in (*WORK, *SETUP, *PLAN, *SWEEP, *FLEET) if choice.field == field), "")
+    return next((choice.flag for choice in (*WORK, *MEDIA, *SETUP, *PLAN, *SWEEP, *FLEET) if choice.field == field), "")
 
 
 CATALOG = click.option(
@@ -153,6 +181,19 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, in the 
 Command = Callable[..., None]
 
 
+def with_count(given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, with a count of pictures as that many sizes, or as a number where no size was."""
+    if IMAGE_COUNT not in given:
+        return given
+    given = dict(given)
+    count, sizes = given.pop(IMAGE_COUNT), given.get("output_images", ())
+    if len(sizes) > 1:
+        hint = "Give one size with a count, or each picture its size."
+        raise InvalidInput("output_images", f"{len(sizes)} sizes beside a count of {count}", hint=hint)
+    # A count that cannot be is left as it is: the request refuses it by its number.
+    return given | {"output_images": sizes * count if sizes and 0 < count <= MAX_IMAGES else count}
+
+
 def takes_request(*choices: Choice) -> Callable[[Command], Command]:
     """Give a command the options of `choices`; it receives those that were used as `given`, by request field."""
 
@@ -161,7 +202,7 @@ def takes_request(*choices: Choice) -> Callable[[Command], Command]:
         def wrapped(**values: Any) -> None:
             options = {choice.field: values.pop(choice.field) for choice in choices}
             given = {name: v for name, v in options.items() if v not in (None, ()) and v is not False}
-            command(given=given, **values)
+            command(given=with_count(given), **values)
 
         for choice in reversed(choices):
             shape: dict[str, Any] = {"type": choice.kind, "multiple": choice.multiple}

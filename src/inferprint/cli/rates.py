@@ -12,14 +12,17 @@ from inferprint.cli.text import number, table
 from inferprint.quantities import RESULTS
 from inferprint.rates import OUTPUT_NAMES, MachineCard, PlaceCard, apply
 
-PER = {"token": 1_000.0, "pair": 1_000_000.0, "token read": 1_000_000.0, "request": 1.0, "s": 1.0}
-"""Units of a feature that a line of the list is for."""
+PER = {"token": 1_000.0, "pair": 1_000_000.0, "token read": 1_000_000.0, "GFLOP": 1_000.0}
+"""Units of a feature that a line of the list is for, where it is not for one."""
+
+PLAIN = ("token", "pair", "request", "prompt", "evaluation", "image", "video", "clip", "s")
+"""Units that the name of their feature says."""
 
 
 def rate_rows(machine: MachineCard, place: PlaceCard) -> list[dict[str, Any]]:
     """One row per feature and quantity: value, low and high per `per` units of the feature."""
     features = machine.modality.features
-    scale = np.diag([PER[feature.unit] for feature in features])
+    scale = np.diag([PER.get(feature.unit, 1.0) for feature in features])
     outputs = apply(machine, place, scale)
     rows = []
     for i, feature in enumerate(features):
@@ -29,7 +32,7 @@ def rate_rows(machine: MachineCard, place: PlaceCard) -> list[dict[str, Any]]:
                 rows.append(
                     {
                         "feature": feature.name,
-                        "per": PER[feature.unit],
+                        "per": PER.get(feature.unit, 1.0),
                         "unit": feature.unit,
                         "quantity": quantity.name,
                         "value": value,
@@ -50,6 +53,6 @@ def rates_text(rows: list[dict[str, Any]], *, as_csv: bool = False) -> str:
         return buffer.getvalue().rstrip()
     lines = [("per", "quantity", "value", "95 % interval")]
     for row in rows:
-        per = f"{row['per']:,.0f} {row['feature']}" + (f" ({row['unit']})" if row["unit"] == "token read" else "")
+        per = f"{row['per']:,.0f} {row['feature']}" + ("" if row["unit"] in PLAIN else f" ({row['unit']})")
         lines.append((per, row["quantity"], number(row["value"]), f"{number(row['low'])} - {number(row['high'])}"))
     return table(lines)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from inferprint.estimate import Result
 from inferprint.estimate.explain import Explanation, Step
+from inferprint.estimate.media import MEDIA_FIELDS
 from inferprint.provenance.trace import Entry
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Range
 
@@ -70,16 +71,22 @@ def estimate_text(result: Result) -> str:
 
 
 def _point_text(result: Result) -> str:
-    """Devices of the replica and requests in a step, with their intervals where they are uncertain."""
+    """Devices of the replica and what shares a step of it, with their intervals where they are uncertain."""
     point = result.operating_point
     devices, batch = point["replica_gpu_count"], point["batch_size"]
     one, alone = devices.high == 1, batch.high == 1
-    parts = [(devices, "device" if one else "devices"), (batch, f"request{'' if alone else 's'} in a step")]
+    made = next((feature.unit for feature in result.machine.modality.features if feature.name == "outputs"), "")
+    shared = f"{made or 'request'}{'' if alone else 's'} in a {'pass' if made else 'step'}"
+    parts = [(devices, "device" if one else "devices"), (batch, shared)]
     texts = [interval(v, unit) if v.low < v.high else f"{number(v.value)} {unit}" for v, unit in parts]
     return f"operating point: {', '.join(texts)}"
 
 
 BRIEF = (
+    "model_id",
+    "input_tokens",
+    "output_tokens",
+    *MEDIA_FIELDS,
     "managed_service_id",
     "hardware",
     "host",

@@ -11,8 +11,10 @@ import numpy as np
 
 from inferprint.catalogue import Catalogue
 from inferprint.errors import InvalidInput
-from inferprint.estimate.request import FIELDS, Request, check_tokens, setup_of, validated
+from inferprint.estimate.media import check_made, holds_media, media_of
+from inferprint.estimate.request import FIELDS, Request, check_tokens, model_of, setup_of, validated
 from inferprint.estimate.result import Result
+from inferprint.modalities.media import NO_MEDIA, MediaWork
 from inferprint.rates import MachineCard, MachineSetup, PlaceCard, PlaceSetup, apply, resolve_machine, resolve_place
 from inferprint.units import MS_PER_S
 
@@ -57,6 +59,9 @@ class Estimator:
         hangs on the work and makes a setup of its own.
         """
         setup = setup_of(request)
+        if request.batch_size is not None and request.output_images != ():
+            # Pictures of one request may fill a stated batch together.
+            setup = (*setup, outputs_of(request))
         try:
             pair = self._pairs.get(setup) if request.request_duration_ms is None else None
         except TypeError:  # a field that is no key is no name or number either
@@ -78,7 +83,9 @@ class Estimator:
             See `inferprint.errors`.
         """
         machine, place = self.cards(request)
-        features = np.array(machine.modality.count(_work(request), machine.window, min), dtype=float)
+        work = _work(request)
+        work.update(work_beside_text(request, machine, media_of(request)))
+        features = np.array(machine.modality.count(work, machine.window, min), dtype=float)
         outputs = apply(machine, place, features[:, None])[:, :, 0]
         return Result(request, self.catalogue.version, machine, place, features, outputs)
 
@@ -109,19 +116,45 @@ def work_of(numbers: Mapping[str, Any]) -> dict[str, Any]:
         "cached_input_tokens": numbers["cached_input_tokens"] / n,
         "output_tokens": numbers["output_tokens"] / n,
         "n_requests": n,
-        # Pictures and video in a prompt are not asked about yet: none.
         "media_prompts": 0.0 * n,
         "measured_seconds": numbers["request_duration_ms"] / MS_PER_S,
     }
 
 
-WORK_FIELDS = ("input_tokens", "cached_input_tokens", "output_tokens", "n_requests")
+def work_beside_text(request: Request, machine: MachineCard, work: MediaWork) -> Mapping[str, float]:
+    """Columns that pictures, video and sound of one request add to those of its text.
+
+    Raises
+    ------
+    InvalidInput
+        Something that the model does not read or make; or no tokens, where the model works on nothing else.
+    """
+    reader = machine.media
+    if reader.needs_tokens and (work is NO_MEDIA or not holds_media(work)):
+        if request.input_tokens is None:
+            raise InvalidInput("input_tokens", "is missing")
+        if request.output_tokens is None and reader.needs_output_tokens:
+            raise InvalidInput("output_tokens", "is missing")
+    if work is not NO_MEDIA and not reader.needs_tokens:
+        check_made(request, work)
+    return reader.columns(work)
 
 
 def _work(request: Request) -> dict[str, float]:
     """Work of one request; an unmeasured duration counts nothing."""
-    numbers = {name: getattr(request, name) for name in WORK_FIELDS}
-    return work_of(numbers | {"request_duration_ms": request.request_duration_ms or 0.0})
+    numbers = {
+        "input_tokens": request.input_tokens or 0.0,
+        "cached_input_tokens": request.cached_input_tokens,
+        "output_tokens": request.output_tokens or 0.0,
+        "n_requests": request.n_requests,
+        "request_duration_ms": request.request_duration_ms or 0.0,
+    }
+    return work_of(numbers)
+
+
+def outputs_of(request: Request) -> float:
+    """Pictures that a request makes, 1 at least."""
+    return max(1.0, float(len(media_of(request).output_images)))
 
 
 def machine_setup(request: Request) -> MachineSetup:
@@ -135,7 +168,7 @@ def machine_setup(request: Request) -> MachineSetup:
         mean = _work(request)
         work = (mean["input_tokens"], mean["cached_input_tokens"], mean["output_tokens"])
     return MachineSetup(
-        model_id=request.model_id,
+        model_id=model_of(request),
         managed_service_id=request.managed_service_id,
         cloud_id=request.cloud_id,
         cloud_instance_id=request.cloud_instance_id,
@@ -144,6 +177,7 @@ def machine_setup(request: Request) -> MachineSetup:
         gpu_count=request.gpu_count,
         replica_gpu_count=request.replica_gpu_count,
         batch_size=request.batch_size,
+        outputs=outputs_of(request) if known_batch else 1.0,
         precision=request.precision,
         engine=request.engine,
         techniques=request.techniques,
@@ -197,15 +231,15 @@ def _estimator(folder: str) -> Estimator:
     return Estimator(_with_folder(folder) if folder else Catalogue.packaged())
 
 
-def estimate(model_id: str, **request: Any) -> Result:
+def estimate(model_id: str | None = None, **request: Any) -> Result:
     """Estimate one request against the default catalogue.
 
     Parameters
     ----------
     model_id
-        The model by any name that it is known under.
+        The model by any name that it is known under; None where a `task` is stated.
     **request
-        Further fields of `Request`; `input_tokens` and `output_tokens` are required.
+        Further fields of `Request`; a model for text needs `input_tokens` and `output_tokens`.
 
     Returns
     -------
@@ -221,14 +255,11 @@ def estimate(model_id: str, **request: Any) -> Result:
 
 
 def request_from(**values: Any) -> Request:
-    """A `Request` from keywords; an unknown or missing one is an error that names the fields."""
+    """A `Request` from keywords; an unknown one is an error that names the fields."""
     try:
         return Request(**values)
     except TypeError:
         for name in values:
             if name not in FIELDS:
                 raise InvalidInput(name, "is not a field of a request", hint=f"Fields: {', '.join(FIELDS)}.") from None
-        for name in ("model_id", "input_tokens", "output_tokens"):
-            if name not in values:
-                raise InvalidInput(name, "is missing") from None
         raise

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inferprint.errors import InvalidInput
+from inferprint.estimate.checks import number, whole
+from inferprint.estimate.media import MEDIA_FIELDS, holds_media, images_of, media_of
+from inferprint.modalities.tasks import TASKS
 from inferprint.quantities import METHODS, Method
 from inferprint.units import MS_PER_S
+
+__all__ = [
+    "FIELDS",
+    "LIMIT_FIELDS",
+    "TIME_FIELDS",
+    "TOKEN_FIELDS",
+    "WRITTEN_FIELDS",
+    "Request",
+    "check_tokens",
+    "model_of",
+    "number",
+    "setup_of",
+    "suspects",
+    "validated",
+]
 
 MAX_TOKENS = 1e8
 """Tokens per request above this are taken for a mistake."""
@@ -27,14 +43,17 @@ MAX_SECONDS = 7 * 24 * 3600.0
 class Request:
     """One request, or one row that stands for `n_requests` alike.
 
-    Field names are those of the Scope3 AI API where it has them. Token counts of a row are totals over its requests.
+    Field names are those of the Scope3 AI API where it has them. Token counts of a row are totals over its requests;
+    pictures, video and sound are those of one of them.
 
     Attributes
     ----------
     model_id
-        The model by any name that it is known under.
+        The model by any name that it is known under. With a `task` it may be left out: the class of models that stands
+        for the task is asked then.
     input_tokens, output_tokens
-        All prompt tokens, and all answer tokens [tokens].
+        All prompt tokens, and all answer tokens [tokens]. Models that read and write tokens need them, unless pictures,
+        video or sound are stated; those of an embedding are the input tokens alone.
     cached_input_tokens, cache_write_tokens
         The part of the prompt read from a cache, and the part written to one; both within `input_tokens`. Written
         tokens are computed like fresh ones.
@@ -42,6 +61,23 @@ class Request:
         The hidden part of the answer, within `output_tokens`; it costs what visible tokens cost.
     n_requests
         Requests that the row stands for; means are used then.
+    task
+        What the model is used for, one of `inferprint.modalities.tasks.TASKS`.
+    input_images, output_images
+        Sizes of the pictures that are given, and of those to make, as "1024x1024": a list of at most 100, or one text
+        with several. A whole number of `output_images` is so many of the model's usual size.
+    image_detail
+        "low" or "high", where the model reads pictures at either.
+    input_steps, guidance_evaluations, strength
+        Steps of a denoiser, evaluations of it in each, and the share of the steps that a changed picture takes.
+    input_video_seconds, input_video_resolution, input_audio_seconds
+        A clip and a sound that are given [s]; the resolution is lines (720, "720p") or a size.
+    media_tokens_included
+        Whether `input_tokens` counts the tokens of what is given already; else they are added.
+    output_video_frames, output_video_seconds, output_video_frames_per_s, output_video_resolution
+        A clip to make: frames, or seconds and rate [frames/s].
+    output_audio_seconds, output_audio_tokens
+        Sound to make [s], [tokens].
     managed_service_id, cloud_id, cloud_instance_id, cloud_region, node_id, gpu_id, gpu_count, country, grid_zone
         Where it ran; give what is known.
     replica_gpu_count
@@ -67,13 +103,30 @@ class Request:
         Where the size comes from the model's price: take the upper end of its 95 % interval.
     """
 
-    model_id: str
-    input_tokens: float
-    output_tokens: float
+    model_id: str | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
     cached_input_tokens: float = 0
     cache_write_tokens: float = 0
     reasoning_tokens: float = 0
     n_requests: float = 1
+    task: str | None = None
+    input_images: Sequence[str] = ()
+    output_images: Sequence[str] | float = ()
+    image_detail: str = ""
+    input_steps: float | None = None
+    guidance_evaluations: float | None = None
+    strength: float | None = None
+    input_video_seconds: float | None = None
+    input_video_resolution: str | float | None = None
+    input_audio_seconds: float | None = None
+    media_tokens_included: bool = False
+    output_video_frames: float | None = None
+    output_video_seconds: float | None = None
+    output_video_frames_per_s: float | None = None
+    output_video_resolution: str | float | None = None
+    output_audio_seconds: float | None = None
+    output_audio_tokens: float | None = None
     managed_service_id: str | None = None
     cloud_id: str | None = None
     cloud_instance_id: str | None = None
@@ -106,13 +159,20 @@ class Request:
     method: Method = "default"
 
     def __post_init__(self) -> None:
-        """Take one technique, or a list of them, for the tuple that a key needs."""
+        """Take one technique or picture, or a list of them, for the tuple that a key needs."""
         given: Any = self.techniques
         if type(given) is not tuple:
             object.__setattr__(self, "techniques", (given,) if isinstance(given, str) else tuple(given))
+        if type(self.input_images) is not tuple:
+            object.__setattr__(self, "input_images", images_of(self.input_images, counts=False))
+        if type(self.output_images) is not tuple:
+            object.__setattr__(self, "output_images", images_of(self.output_images, counts=True))
 
 
-TOKEN_FIELDS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
+WRITTEN_FIELDS = ("input_tokens", "output_tokens")
+"""Tokens that a request may lack: a picture has none."""
+
+TOKEN_FIELDS = (*WRITTEN_FIELDS, "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 TIME_FIELDS = ("time_per_output_token_ms", "request_duration_ms")
 USUAL_FIELDS = ("usual_input_tokens", "usual_output_tokens")
 LIMIT_FIELDS = ("max_time_per_output_token_ms", "max_ttft_ms")
@@ -148,8 +208,18 @@ NUMBER_FIELDS = (
 FIELDS = tuple(f.name for f in fields(Request))
 
 
-setup_of = operator.attrgetter(*(name for name in FIELDS if name not in (*TOKEN_FIELDS, "n_requests")))
+WORK_FIELDS = frozenset((*TOKEN_FIELDS, "n_requests", *MEDIA_FIELDS)) - {"task"}
+setup_of = operator.attrgetter(*(name for name in FIELDS if name not in WORK_FIELDS))
 """Everything of a request that decides its rates, as a key: all but the work."""
+
+
+def model_of(request: Request) -> str:
+    """The model that is asked: the one that is stated, else the class of models that stands for the task."""
+    if request.model_id is not None:
+        return request.model_id
+    if request.task is None:
+        raise InvalidInput("model_id", "is missing")
+    return TASKS[request.task]
 
 
 def validated(request: Request) -> Request:
@@ -161,9 +231,10 @@ def validated(request: Request) -> Request:
         Naming the first field that cannot have its value.
     """
     check_tokens(request)
+    work = media_of(request)
     for name in COUNT_FIELDS:
         if getattr(request, name) is not None:
-            _count(name, getattr(request, name), minimum=1)
+            whole(name, getattr(request, name), minimum=1)
     for name in NUMBER_FIELDS:
         if getattr(request, name) is not None:
             number(name, getattr(request, name))
@@ -171,11 +242,14 @@ def validated(request: Request) -> Request:
         value = getattr(request, name)
         if value is not None and (not isinstance(value, str) or not value.strip()):
             raise InvalidInput(name, f"{value!r} is not a name")
+    model_of(request)
     if not isinstance(request.conservative, bool):
         raise InvalidInput("conservative", f"{request.conservative!r} is neither true nor false")
     if request.method not in METHODS:
         raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")
     _check_times(request)
+    if request.request_duration_ms is not None and not holds_media(work):
+        _check_timed(request)
     _check_usual(request)
     return request
 
@@ -190,27 +264,31 @@ def _check_usual(request: Request) -> None:
 
 def check_tokens(request: Request) -> None:
     """Token counts: whole, plausible, and parts within their whole; else InvalidInput."""
-    n = _count("n_requests", request.n_requests, minimum=1)
+    n = whole("n_requests", request.n_requests, minimum=1)
     for name in TOKEN_FIELDS:
-        value = _count(name, getattr(request, name))
+        given = getattr(request, name)
+        if given is None and name in WRITTEN_FIELDS:
+            continue
+        value = whole(name, given)
         if value > MAX_TOKENS * n:
             raise InvalidInput(name, f"{value:g} tokens for {n:g} request(s)", hint=f"At most {MAX_TOKENS:g} each.")
+    n_in, n_out = request.input_tokens or 0.0, request.output_tokens or 0.0
     cached = request.cached_input_tokens + request.cache_write_tokens
-    if cached > request.input_tokens:
+    if cached > n_in:
         raise InvalidInput(
             "cached_input_tokens",
-            f"cache reads and writes ({cached:g}) exceed input_tokens ({request.input_tokens:g})",
+            f"cache reads and writes ({cached:g}) exceed input_tokens ({n_in:g})",
             hint="input_tokens counts the whole prompt, cached tokens included.",
         )
-    if request.reasoning_tokens > request.output_tokens:
+    if request.reasoning_tokens > n_out:
         raise InvalidInput(
             "reasoning_tokens",
-            f"{request.reasoning_tokens:g} exceeds output_tokens ({request.output_tokens:g})",
+            f"{request.reasoning_tokens:g} exceeds output_tokens ({n_out:g})",
             hint="output_tokens counts the whole answer, reasoning included.",
         )
 
 
-def suspects(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+def suspects(columns: Mapping[str, NDArray[np.float64]], held: NDArray[np.bool_] | bool = False) -> NDArray[np.bool_]:
     """Rows that `validated` may refuse, for whole columns at once: every row that it refuses is among them.
 
     Parameters
@@ -218,9 +296,14 @@ def suspects(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
     columns
         `TOKEN_FIELDS` [tokens], n_requests and `TIME_FIELDS` [ms], each of shape (rows,). NaN is missing, and -1 what
         could not be read as a number.
+    held
+        Rows with pictures, video or sound, which are not looked at.
     """
     n = columns["n_requests"]
     fine = (n >= 1) & (n == np.floor(n)) & np.isfinite(n)
+    # Tokens that are missing may not be needed: that is seen once the model is known.
+    written = {name: np.where(np.isnan(columns[name]), 0.0, columns[name]) for name in WRITTEN_FIELDS}
+    columns = {**columns, **written}
     for name in TOKEN_FIELDS:
         value = columns[name]
         fine &= (value >= 0) & (value <= MAX_TOKENS * n) & (value == np.floor(value))
@@ -230,36 +313,16 @@ def suspects(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
         value = columns[name]
         fine &= np.isnan(value) | ((value > 0) & (value <= MAX_SECONDS * MS_PER_S))
     per_token, duration = (~np.isnan(columns[name]) for name in TIME_FIELDS)
-    work = columns["input_tokens"] + columns["output_tokens"] > 0
+    work = (columns["input_tokens"] + columns["output_tokens"] > 0) | held
     result: NDArray[np.bool_] = ~(fine & ~(per_token & duration) & (work | ~duration))
     return result
 
 
-def number(name: str, value: Any) -> float:
-    """A finite number, or an error that names the field."""
-    if value is None:
-        raise InvalidInput(name, "is missing")
-    plain = type(value) is int or type(value) is float
-    # Slower, and rarer: NumPy's numbers and others that are registered as real.
-    if not plain and (isinstance(value, bool) or not isinstance(value, Real)):
-        raise InvalidInput(name, f"{value!r} is not a number")
-    try:
-        finite = math.isfinite(value)
-    except OverflowError:
-        finite = False
-    if not finite:
-        raise InvalidInput(name, f"{value!r:.40} is not a number of anything")
-    return float(value)
-
-
-def _count(name: str, value: Any, *, minimum: int = 0) -> float:
-    """A whole number from `minimum` up, or an error that names the field."""
-    number(name, value)
-    if value < minimum:
-        raise InvalidInput(name, f"{value:g} is below {minimum}")
-    if value != int(value):
-        raise InvalidInput(name, f"{value:g} is not a whole number")
-    return float(value)
+def _check_timed(request: Request) -> None:
+    """A measured duration is that of some work; where no tokens are stated, it may be that of a usual picture."""
+    tokens = [getattr(request, name) for name in WRITTEN_FIELDS]
+    if not any(tokens) and tokens != [None, None]:
+        raise InvalidInput("request_duration_ms", "measured for a request without tokens")
 
 
 def _check_times(request: Request) -> None:
@@ -270,8 +333,6 @@ def _check_times(request: Request) -> None:
             raise InvalidInput(name, f"{value!r} ms is not a duration", hint="Above 0, at most a week.")
     if request.time_per_output_token_ms is not None and request.request_duration_ms is not None:
         raise InvalidInput("time_per_output_token_ms", "given beside request_duration_ms", hint="Give one of them.")
-    if request.request_duration_ms is not None and not request.input_tokens + request.output_tokens:
-        raise InvalidInput("request_duration_ms", "measured for a request without tokens")
     for limit in (name for name in LIMIT_FIELDS if getattr(request, name) is not None):
         for known in ("batch_size", *TIME_FIELDS):
             if getattr(request, known) is not None:

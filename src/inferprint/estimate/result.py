@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from inferprint._version import __version__
+from inferprint.estimate.media import DEFAULTS, holds_media, media_of
 from inferprint.estimate.request import FIELDS, Request
-from inferprint.provenance.trace import Entry
+from inferprint.provenance.trace import Entry, Trail
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Range, Tier
 from inferprint.rates import OUTPUT_NAMES, MachineCard, PlaceCard, total_draws
 from inferprint.rates.draws import Array, Sources, bounds
@@ -51,11 +52,11 @@ class Result:
 
     def range(self, name: str) -> Range | None:
         """A quantity by its name, None where it is unknown."""
-        found = self._known(name)
-        return None if isnan(found.value) else found
+        row = self._rows[_POSITION[name]]
+        return None if isnan(row[0]) else Range._make(row)
 
     def _known(self, name: str) -> Range:
-        return Range(*self._rows[_POSITION[name]])
+        return Range._make(self._rows[_POSITION[name]])
 
     @property
     def duration_ms(self) -> Range:
@@ -117,12 +118,17 @@ class Result:
     @property
     def trail(self) -> list[Entry]:
         """Every number and choice that the result rests on."""
-        return [*self.machine.trail.entries, *self.place.trail.entries]
+        return [*self.machine.trail.entries, *self.place.trail.entries, *self._of_the_work.entries]
 
     @property
     def assumptions(self) -> list[Entry]:
         """What nobody stated."""
-        return [*self.machine.trail.assumptions, *self.place.trail.assumptions]
+        return [*self.machine.trail.assumptions, *self.place.trail.assumptions, *self._of_the_work.assumptions]
+
+    @cached_property
+    def _of_the_work(self) -> Trail:
+        """What the amount of work rests on, beside what was stated."""
+        return work_trail(self.request, self.machine)
 
     @property
     def warnings(self) -> list[str]:
@@ -151,9 +157,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data, in the shape that `--json` prints."""
-        stated = {name: value for name in FIELDS if (value := getattr(self.request, name)) not in (None, ())}
         return {
-            "request": stated,
+            "request": stated_fields(self.request),
             "model": self.machine.model,
             **{quantity.name: as_dict(self.range(quantity.name)) for quantity in RESULTS},
             "breakdown": {name: as_dict(value) for name, value in self.breakdown.items()},
@@ -180,10 +185,32 @@ def as_dict(value: Range | None) -> dict[str, float] | None:
     return None if value is None else {"value": value.value, "low": value.low, "high": value.high}
 
 
+def stated_fields(request: Request) -> dict[str, Any]:
+    """The fields of a request as they were given, without what was not."""
+    values = {name: getattr(request, name) for name in FIELDS}
+    return {
+        name: v for name, v in values.items() if v not in (None, ()) and (name not in DEFAULTS or v != DEFAULTS[name])
+    }
+
+
+def work_trail(request: Request, machine: MachineCard) -> Trail:
+    """What was assumed and derived about the work of a request: its model, its tokens, its pictures and sound."""
+    work, trail = media_of(request), Trail()
+    if request.model_id is None:
+        why = f"no model stated: the class model of the task '{request.task}'"
+        trail.add("model_id", machine.model, "", "assumed", why)
+    entries = machine.media.entries(work)
+    silent = request.output_tokens is None and "output_tokens" not in (entry.field for entry in entries)
+    if silent and machine.media.needs_output_tokens and holds_media(work):
+        trail.add("output_tokens", 0.0, "tokens", "assumed", "none stated: what is given is read, and nothing answered")
+    trail.entries += entries
+    return trail
+
+
 def context_warnings(request: Request, machine: MachineCard) -> list[str]:
     """Warnings about the amount of work itself."""
     found = []
-    tokens = (request.input_tokens + request.output_tokens) / request.n_requests
+    tokens = ((request.input_tokens or 0.0) + (request.output_tokens or 0.0)) / request.n_requests
     if machine.context_length is not None and tokens > machine.context_length:
         found.append(
             f"{tokens:g} tokens exceed the context length of {machine.model} ({machine.context_length}): "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from inferprint.physics.terms import ModelShape, Replica, Traffic
+from inferprint.physics.terms import Replica, Traffic
 from inferprint.physics.work import Minimum
 
 Part = Literal["prefill", "decode", "measured"]
@@ -35,14 +35,23 @@ class Modality:
         (work columns, window in tokens, element-wise minimum) -> feature columns. The same expression runs on floats,
         NumPy arrays and table columns.
     share, seen
-        (shape, replica, traffic) -> ideal cost by feature and term, of the request's share and of what it sees.
+        (shape or denoiser, replica, traffic) -> ideal cost by feature and term, of the request's share and of what it
+        sees.
     alone
         The same of one request on an engine that serves one at a time, whose devices take turns.
+    by_denoiser
+        Whether a denoiser makes what is asked for; else the model reads, and perhaps writes, tokens.
     """
 
     name: str
     features: tuple[Feature, ...]
     count: Callable[[Mapping[str, Any], Any, Minimum], tuple[Any, ...]]
-    share: Callable[[ModelShape, Replica, Traffic], Ideal]
-    seen: Callable[[ModelShape, Replica, Traffic], Ideal]
-    alone: Callable[[ModelShape, Replica, Traffic], Ideal]
+    share: Callable[[Any, Replica, Traffic], Ideal]
+    seen: Callable[[Any, Replica, Traffic], Ideal]
+    alone: Callable[[Any, Replica, Traffic], Ideal]
+    by_denoiser: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features, in their order."""
+        return tuple(feature.name for feature in self.features)

@@ -10,6 +10,7 @@ import numpy as np
 from inferprint.modalities.base import Feature, Ideal, Modality
 from inferprint.physics import terms, work
 from inferprint.physics.terms import ModelShape, Replica, Traffic
+from inferprint.units import GIGA
 
 FEATURES = (
     Feature("request", "request", "prefill"),
@@ -24,6 +25,8 @@ FEATURES = (
     Feature("output_tokens", "token", "decode"),
     Feature("output_context", "token read", "decode"),
     Feature("windowed_output_context", "token read", "decode"),
+    Feature("encoder_gflop", "GFLOP", "prefill"),
+    Feature("encoder_attention_gflop", "GFLOP", "prefill"),
     Feature("measured_seconds", "s", "measured"),
 )
 
@@ -39,17 +42,24 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
     columns
         input_tokens, cached_input_tokens, output_tokens (per request, cached being part of input), n_requests,
         measured_seconds, and media_prompts: 1 for a request with pictures or video in its prompt, else 0. Where a
-        technique states it, chunk_tokens: prompt tokens computed together.
+        technique states it, chunk_tokens: prompt tokens computed together. Where pictures or sound are read or made:
+        media_tokens, cross_tokens and written_tokens, which come on top of the prompt, are only looked at, and come on
+        top of the answer; encoder_gflop, encoder_attention_gflop; passes, the pieces of the work that follow each
+        other, each with its share of the tokens.
     window
         Attention window of the card's model [tokens].
     """
-    n_in, cached, n_out = columns["input_tokens"], columns["cached_input_tokens"], columns["output_tokens"]
-    n = columns["n_requests"]
+    passes = columns.get("passes", 1.0)
+    seen = columns["cached_input_tokens"] + columns.get("cross_tokens", 0.0)
+    n_in = (columns["input_tokens"] + columns.get("media_tokens", 0.0) + columns.get("cross_tokens", 0.0)) / passes
+    cached, n_out = seen / passes, (columns["output_tokens"] + columns.get("written_tokens", 0.0)) / passes
+    once = columns["n_requests"]
+    n = once * passes
     fresh = n_in - cached
     first = minimum(fresh, columns.get("chunk_tokens", CHUNK_TOKENS))
     return (
         n,
-        n * columns["media_prompts"],
+        once * columns["media_prompts"],
         n * fresh,
         n * first,
         n * (fresh - first),
@@ -60,7 +70,9 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
         n * n_out,
         n * work.context_reads(n_in, n_out),
         n * work.windowed_context_reads(n_in, n_out, window, minimum),
-        n * columns["measured_seconds"],
+        once * columns.get("encoder_gflop", 0.0),
+        once * columns.get("encoder_attention_gflop", 0.0),
+        once * columns["measured_seconds"],
     )
 
 
@@ -74,7 +86,7 @@ def _prompt(shape: ModelShape, replica: Replica, traffic: Traffic, ranks: Any = 
     chunk = traffic.chunk_tokens
     passes = _times(_prompt_pass(shape, replica), traffic.exposed / chunk)
     return {
-        "media_prompts": {"media_prompts": 1.0},
+        **_encoder(replica, ranks),
         "fresh_input_tokens": {"prompt_linear": terms.prompt_linear_seconds(shape, replica, ranks)},
         "later_chunk_tokens": passes,
         "prompt_pairs": {
@@ -87,6 +99,16 @@ def _prompt(shape: ModelShape, replica: Replica, traffic: Traffic, ranks: Any = 
         },
         "cached_input_tokens": {"kv_reads": full},
         "windowed_cached_tokens": {"kv_reads": windowed},
+    }
+
+
+def _encoder(replica: Replica, ranks: Any) -> dict[str, dict[str, Any]]:
+    """What it costs to read pictures and sound: the encoder computes in 16 bits, as attention does."""
+    seconds = ranks * terms.compute_seconds(GIGA, replica, replica.flops_16)
+    return {
+        "media_prompts": {"media_prompts": 1.0},
+        "encoder_gflop": {"prompt_linear": seconds},
+        "encoder_attention_gflop": {"prompt_attention": seconds},
     }
 
 
@@ -187,6 +209,8 @@ def _others(shape: ModelShape, replica: Replica, traffic: Traffic, reading: Any,
     fresh = n_in - cached
     counts = {
         "media_prompts": traffic.media_prompts,
+        "encoder_gflop": traffic.encoder_gflop,
+        "encoder_attention_gflop": traffic.encoder_attention_gflop,
         "fresh_input_tokens": fresh,
         "later_chunk_tokens": np.maximum(fresh - traffic.chunk_tokens, 0.0),
         "prompt_pairs": work.causal_pairs(fresh, cached),

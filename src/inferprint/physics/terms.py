@@ -160,8 +160,8 @@ class Traffic:
 
     Attributes
     ----------
-    media_prompts
-        Share of the others with a picture or video in the prompt.
+    media_prompts, encoder_gflop, encoder_attention_gflop
+        Share of the others with a picture or video in the prompt; what encoders compute for one of the others.
     cached_tokens
         Of the others' prompts, what a cache holds already [tokens].
     fill
@@ -180,6 +180,8 @@ class Traffic:
     input_tokens: Any
     output_tokens: Any
     media_prompts: Any = 0.0
+    encoder_gflop: Any = 0.0
+    encoder_attention_gflop: Any = 0.0
     cached_tokens: Any = 0.0
     fill: Any = 1.0
     steps: Steps = field(default_factory=Steps)
@@ -337,6 +339,12 @@ def two_term_decode_seconds(shape: ModelShape, replica: Replica) -> Any:
     return read_seconds(shape.total_params * shape.bytes_per_param, replica)
 
 
+@equation("t = 2 P T / (G A_f) per evaluation", "docs/method.md#two-term-form")
+def two_term_media_seconds(params: Any, tokens: Any, replica: Replica) -> Any:
+    """Seconds of the two-term form for `tokens` latent tokens of one evaluation of a denoiser."""
+    return compute_seconds(2 * params * tokens, replica, replica.flops)
+
+
 @equation("t = sum of coefficient x ideal", "docs/method.md#default-form")
 def weighted(terms: Terms, coefficients: Mapping[str, Any]) -> Any:
     """Sum of the terms, each times its learned coefficient; a term without one counts nothing."""
@@ -354,6 +362,10 @@ TERM_EQUATIONS = {
     "expert_exchange": "expert_exchange_seconds",
     "stage_transfer": "stage_transfer_seconds",
     "cache_transfer": "cache_transfer_seconds",
+    "exchange": "exchange_seconds",
+    "decoder": "decoder_seconds",
+    "denoiser": "compute_seconds",
+    "meeting_layers": "meeting_layers",
     "dense_weights": "read_seconds",
     "expert_weights": "read_seconds",
     "kv_reads": "read_seconds",

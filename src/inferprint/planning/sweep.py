@@ -206,7 +206,7 @@ def quantity_of(result: Result, quantity: str) -> Range | None:
     if quantity == "batch_size":
         draws = result.machine.draws.batch
     else:
-        work = result.request.output_tokens / result.request.n_requests
+        work = (result.request.output_tokens or 0.0) / result.request.n_requests
         outputs = total_draws(result.machine, result.place, result.features)
         draws = columns(result.machine, outputs, Served(result.features, work, 0.0, np.nan))[quantity]
     return None if np.isnan(draws[0]) else Range(*(float(bound) for bound in bounds(draws)))

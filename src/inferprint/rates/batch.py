@@ -56,7 +56,7 @@ class Target:
 def target_of(situation: Situation, serving: Serving) -> Target | None:
     """The times from which the batch can be solved; None where it is known, or nothing is."""
     setup, window = situation.setup, float(serving.shape.window_tokens)
-    if situation.batch_is_known:
+    if situation.batch_is_known or not situation.writes_tokens:
         return None
     if setup.measured_seconds_per_token is not None:
         per_token = decode_per_token(situation.modality, situation.usual_lengths, window)
@@ -126,7 +126,8 @@ def usual_speed(situation: Situation) -> Range | None:
     service, setup = situation.hosting.service, situation.setup
     times = (setup.measured_seconds_per_token, setup.measured_seconds, setup.max_seconds_per_token)
     stated = any(time is not None for time in (*times, setup.max_seconds_to_first_token))
-    if service is None or stated or situation.batch_is_known or setup.method != "default":
+    known = situation.batch_is_known or not situation.writes_tokens
+    if service is None or stated or known or setup.method != "default":
         return None
     catalogue, model = situation.catalogue, situation.model.id
     record = catalogue.speeds.get(f"{service.id}:{model}")

@@ -198,6 +198,10 @@ def _point(catalogue: Catalogue, setup: MachineSetup) -> _Point:
     if setup.gpu_id is None and setup.node_id is None and setup.cloud_instance_id is None:
         raise InvalidInput("gpu_id", "batches are compared on a stated accelerator", hint="Add --gpu or --node.")
     situation, match = situation_of(catalogue, setup, sampler=Sampler(central_only=True))
+    if not situation.writes_tokens:
+        what = f"{situation.model.id} is a model for {situation.model.modality}: it writes no text"
+        hint = "Operating points are searched for models that write text. Others: inferprint estimate, or sweep."
+        raise InvalidInput("model_id", what, hint=hint)
     shape = shape_of(situation)
     case = Case(situation.hosting.candidates[0], situation.precision)
     return _Point(situation, match, case, serving_of(situation, shape, case.gpu))

@@ -19,6 +19,7 @@ from inferprint.physics.facility import facility_energy
 from inferprint.provenance.trace import Trail
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Tier
 from inferprint.rates.draws import SIZE, Array, Sources, bounds
+from inferprint.rates.media import MediaReader
 from inferprint.units import JOULES_PER_KWH, JOULES_PER_WH, ML_PER_L, MS_PER_S
 
 MACHINE_QUANTITIES = (
@@ -184,6 +185,8 @@ class MachineCard:
 
     Attributes
     ----------
+    media
+        Turns the pictures, video and sound of a request into work.
     window
         Attention window that features read [tokens]; 0 where the model has no windowed layer.
     usual_lengths
@@ -204,6 +207,7 @@ class MachineCard:
 
     model: str
     modality: Modality
+    media: MediaReader
     draws: MachineDraws
     window: float
     context_length: int | None

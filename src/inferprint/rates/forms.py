@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from inferprint.catalogue import Form
-from inferprint.modalities.base import Ideal
+from inferprint.modalities.base import Ideal, Modality
 from inferprint.modalities.text import TEXT
 from inferprint.physics.power import device_energy
 from inferprint.physics.terms import (
@@ -25,12 +26,11 @@ from inferprint.rates.card import Level, TermDetail
 from inferprint.rates.draws import SIZE, Array, central, full
 from inferprint.rates.per_second import idle_power
 from inferprint.rates.setup import MachineSetup
-from inferprint.rates.situation import FEATURE_NAMES, Case, Situation, decode_per_token
+from inferprint.rates.situation import Case, Situation, decode_per_token
+from inferprint.units import TERA
 
 MANY = 256
 """Requests per step from which a stated concurrency partly waits in a queue: the forms know less there."""
-
-MEASURED = FEATURE_NAMES.index("measured_seconds")
 
 Rates = tuple["Array", tuple[TermDetail, ...]]
 """Unit rates by draw and feature, and the central case term by term."""
@@ -47,21 +47,30 @@ GROUPS: Mapping[str, frozenset[str]] = {
 """Terms that an effect of a group multiplies; effects of the group "all" multiply every term."""
 
 
-def tags_of(situation: Situation, case: Case) -> frozenset[str]:
-    """What effects may hold for a case: engine, formats, generation, memory and kind of device."""
+REFERENCE_FLOPS = 989e12
+"""Dense 16-bit FLOP/s of an H100, at which the effect of the peak is none."""
+
+Tags = Mapping[str, float]
+"""Names of the effects that may hold, and how much of each: 1, or what the effect is proportional to."""
+
+
+def tags_of(situation: Situation, case: Case) -> Tags:
+    """What effects may hold for a case: engine, formats, generation, memory, kind of device; and its peak in logs."""
     gpu, precision = case.gpu, case.precision
     executed = {"fp8": gpu.fp8_dense_tflops, "fp4": gpu.fp4_dense_tflops, "int8": gpu.int8_dense_tops}
     arithmetic = precision.arithmetic if executed.get(precision.arithmetic) else "fp16"
     named = {situation.engine.id, precision.effect, f"{arithmetic}-arithmetic"}
-    return frozenset(named | {name for name in (gpu.generation, gpu.memory_kind, gpu.device_class) if name})
+    named |= {name for name in (gpu.generation, gpu.memory_kind, gpu.device_class) if name}
+    peak = (gpu.fp16_dense_tflops or 0.0) * TERA / REFERENCE_FLOPS
+    return {**dict.fromkeys(sorted(named), 1.0), "peak": math.log(peak) if peak else 0.0}
 
 
-def level_of(form: Form, tags: frozenset[str]) -> tuple[str, ...]:
+def level_of(form: Form, tags: Tags) -> tuple[str, ...]:
     """Effects of a form that multiply every term of a case."""
     return tuple(name for name in form.effects if name.startswith("all:") and name[4:] in tags)
 
 
-def coefficients_of(situation: Situation, form: Form, tags: frozenset[str]) -> dict[str, Any]:
+def coefficients_of(situation: Situation, form: Form, tags: Tags) -> dict[str, Any]:
     """Draws of a form's coefficients for a case, without the effects on all terms."""
     logs = situation.parameters(form)
     found: dict[str, Any] = dict(UNLEARNED)
@@ -70,14 +79,14 @@ def coefficients_of(situation: Situation, form: Form, tags: frozenset[str]) -> d
         for effect in form.effects:
             group, _, name = effect.partition(":")
             if name in tags and term in GROUPS.get(group, ()):
-                total = total + logs[effect]
+                total = total + logs[effect] * tags[name]
         found[term] = np.exp(total)
     return found
 
 
-def _matrix(ideal: Ideal, coefficients: dict[str, Any], level: Any) -> Array:
+def _matrix(situation: Situation, ideal: Ideal, coefficients: dict[str, Any], level: Any) -> Array:
     """Weighted terms by feature, times a level of each feature: shape (SIZE, features)."""
-    columns = [full(weighted(ideal.get(name, {}), coefficients)) for name in FEATURE_NAMES]
+    columns = [full(weighted(ideal.get(name, {}), coefficients)) for name in situation.feature_names]
     weighted_terms: Array = np.stack(columns, axis=1) * level
     return weighted_terms
 
@@ -101,6 +110,8 @@ def _unknown_engine(situation: Situation, case: Case, shape: ModelShape) -> Any:
     age: Any = 1.0
     if situation.setup.engine is None and situation.engine.kind == "server":
         age = situation.drawn("engine age", "engine-age")
+    if situation.physics_only:
+        age = age * situation.drawn("physics only", "physics-only")
     age = age * _unknown_precision(situation, case, shape)
     sparse = situation.sizes.active < situation.sizes.total
     wide = sparse and situation.sizes.total >= situation.prior("layout.wide-experts-from").value.value
@@ -142,8 +153,13 @@ def served_residual(situation: Situation, form: Form, batch: Any) -> Any:
     return factor
 
 
+def media_residual(situation: Situation, form: Form) -> Any:
+    """Residual of a form for what a denoiser makes: that of pictures where nothing of its kind was measured."""
+    return situation.form_error(form, "video" if situation.base.name == "video" else "image")
+
+
 @dataclass(frozen=True)
-class _Applied:
+class Applied:
     """A form for a case: its coefficients, its level without the residual, and what that is made of."""
 
     form: Form
@@ -153,24 +169,25 @@ class _Applied:
     engine: Any
 
 
-def _applied(situation: Situation, case: Case, shape: ModelShape, name: str) -> _Applied:
-    """The form called `name` for a case."""
+def applied_form(situation: Situation, case: Case, name: str, engine: Any) -> Applied:
+    """The form called `name` for a case; `engine` is the factor for what is not known of the engine."""
     form = situation.catalogue.forms[name]
     tags, logs = tags_of(situation, case), situation.parameters(form)
-    names, engine = level_of(form, tags), _unknown_engine(situation, case, shape)
-    level = np.exp(sum((logs[effect] for effect in names), start=0.0)) * engine
-    effects = tuple(form.effects[effect] for effect in names)
-    return _Applied(form, coefficients_of(situation, form, tags), level, effects, engine)
+    names = level_of(form, tags)
+    amounts = {effect: tags[effect.removeprefix("all:")] for effect in names}
+    level = np.exp(sum((logs[effect] * amounts[effect] for effect in names), start=0.0)) * engine
+    effects = tuple(form.effects[effect] * amounts[effect] for effect in names)
+    return Applied(form, coefficients_of(situation, form, tags), level, effects, engine)
 
 
-def _seconds(situation: Situation, applied: _Applied, ideal: Ideal, residual: Any) -> Rates:
+def seconds_by(situation: Situation, applied: Applied, ideal: Ideal, residual: Any) -> Rates:
     """Rates of a form that gives seconds, and its central case in detail."""
     parts = Level(central(applied.level), applied.effects, 1.0, 0.0, central(applied.engine))
-    matrix = _matrix(ideal, applied.coefficients, full(applied.level)[:, None] * residual)
+    matrix = _matrix(situation, ideal, applied.coefficients, full(applied.level)[:, None] * residual)
     return matrix, _details(situation, applied.form, ideal, applied.coefficients, parts)
 
 
-def _joules(situation: Situation, applied: _Applied, ideal: Ideal, of: tuple[Any, float, Any]) -> Rates:
+def joules_by(situation: Situation, applied: Applied, ideal: Ideal, of: tuple[Any, float, Any]) -> Rates:
     """Rates of a form that gives energy over the power limit of the devices, and its central case in detail.
 
     `of` holds the devices, their power limit [W] and the residual.
@@ -178,7 +195,7 @@ def _joules(situation: Situation, applied: _Applied, ideal: Ideal, of: tuple[Any
     devices, power, residual = of
     joules = device_energy(1.0, devices, power, applied.level * residual)
     parts = Level(central(joules), applied.effects, central(devices), power, central(applied.engine))
-    matrix = _matrix(ideal, applied.coefficients, full(joules)[:, None])
+    matrix = _matrix(situation, ideal, applied.coefficients, full(joules)[:, None])
     return matrix, _details(situation, applied.form, ideal, applied.coefficients, parts)
 
 
@@ -196,31 +213,33 @@ def served_rates(
     duration
         Time that the request sees [s]; and its central case in detail.
     """
-    share = TEXT.share(shape, replica, traffic)
-    by_time = _applied(situation, case, shape, "duration.served")
-    by_energy = _applied(situation, case, shape, "energy.served")
+    share = situation.base.share(shape, replica, traffic)
+    engine = _unknown_engine(situation, case, shape)
+    by_time = applied_form(situation, case, "duration.served", engine)
+    by_energy = applied_form(situation, case, "energy.served", engine)
     residual = full(served_residual(situation, by_time.form, traffic.batch))[:, None]
     of = replica.devices, case.gpu.max_power_w or 0.0, served_residual(situation, by_energy.form, traffic.batch)
-    duration = _seconds(situation, by_time, TEXT.seen(shape, replica, traffic), residual)
-    seconds, _ = _seconds(situation, by_time, share, residual)
-    return _joules(situation, by_energy, share, of), seconds, duration
+    duration = seconds_by(situation, by_time, situation.base.seen(shape, replica, traffic), residual)
+    seconds, _ = seconds_by(situation, by_time, share, residual)
+    return joules_by(situation, by_energy, share, of), seconds, duration
 
 
 def duration_rates(situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic) -> Rates:
     """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
+    engine = _unknown_engine(situation, case, shape)
     if situation.engine.kind == "local":
-        applied = _applied(situation, case, shape, "duration.single")
+        applied = applied_form(situation, case, "duration.single", engine)
         residual = _part_residual(situation, applied.form)
-        return _seconds(situation, applied, TEXT.alone(shape, replica, traffic), residual)
-    applied = _applied(situation, case, shape, "duration.served")
+        return seconds_by(situation, applied, situation.base.alone(shape, replica, traffic), residual)
+    applied = applied_form(situation, case, "duration.served", engine)
     residual = full(served_residual(situation, applied.form, traffic.batch))[:, None]
-    return _seconds(situation, applied, TEXT.seen(shape, replica, traffic), residual)
+    return seconds_by(situation, applied, situation.base.seen(shape, replica, traffic), residual)
 
 
 def _part_residual(situation: Situation, form: Form) -> Array:
     """Residual of the single-request form by feature: prompts are harder to predict than answers."""
     errors = {part: full(situation.form_error(form, part)) for part in ("prefill", "decode")}
-    return np.stack([errors.get(feature.part, errors["decode"]) for feature in TEXT.features], axis=1)
+    return np.stack([errors.get(feature.part, errors["decode"]) for feature in situation.base.features], axis=1)
 
 
 def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices: Any) -> Array:
@@ -238,7 +257,7 @@ def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices
         part: situation.drawn(f"power of a busy device:{name}", f"power-share.{name}", maximum=1.0) * limit
         for part, name in names.items()
     }
-    watts = np.stack([full(parts.get(feature.part, parts["decode"])) for feature in TEXT.features], axis=1)
+    watts = np.stack([full(parts.get(feature.part, parts["decode"])) for feature in situation.base.features], axis=1)
     return seconds * (watts + full(waiting)[:, None])
 
 
@@ -260,25 +279,30 @@ def two_term_rates(situation: Situation, shape: ModelShape, replica: Replica) ->
     coefficients = {term: np.exp(logs[term]) for term in form.terms}
     residual = full(situation.form_error(form, situation.engine.kind))
     parts = Level(1.0, (), 1.0, 0.0, 1.0)
-    return _matrix(ideal, coefficients, residual[:, None]), _details(situation, form, ideal, coefficients, parts)
+    return _matrix(situation, ideal, coefficients, residual[:, None]), _details(
+        situation, form, ideal, coefficients, parts
+    )
 
 
-def measured_rates(power: Any, share: Any, batch: Any) -> tuple[Array, Array, Array]:
+def measured_rates(situation: Situation, power: Any, share: Any, batch: Any) -> tuple[Array, Array, Array]:
     """Rates where device time was measured: everything hangs on the measured seconds."""
-    empty = np.zeros((SIZE, len(FEATURE_NAMES)))
-    energy, seconds, duration = empty.copy(), empty.copy(), empty.copy()
-    seconds[:, MEASURED] = 1.0 / full(batch)
-    energy[:, MEASURED] = full(device_energy(seconds[:, MEASURED], 1.0, power, share))
-    duration[:, MEASURED] = 1.0
+    duration = measured_duration(situation.base)
+    seconds = duration / full(batch)[:, None]
+    energy = device_energy(seconds, 1.0, full(power)[:, None], full(share)[:, None])
     return energy, seconds, duration
 
 
-def with_measured_time(duration: Array, setup: MachineSetup) -> Array:
+def measured_duration(modality: Modality) -> Array:
+    """Duration rates where the time was measured: it is what it is."""
+    found = np.zeros((SIZE, len(modality.features)))
+    found[:, modality.names.index("measured_seconds")] = 1.0
+    return found
+
+
+def with_measured_time(modality: Modality, duration: Array, setup: MachineSetup) -> Array:
     """Duration rates in which a measured time stands where the form predicted it."""
     if setup.measured_seconds is not None:
-        measured = np.zeros_like(duration)
-        measured[:, MEASURED] = 1.0
-        return measured
+        return measured_duration(modality)
     if setup.measured_seconds_per_token is not None:
         return with_decode_rate(duration, setup.measured_seconds_per_token)
     return duration
@@ -297,5 +321,5 @@ def with_decode_rate(rates: Array, per_output_token: Any) -> Array:
     """Rates in which everything of the answer hangs on its tokens, at `per_output_token` each."""
     decode = np.array([feature.part == "decode" for feature in TEXT.features])
     changed: Array = np.where(decode, 0.0, rates)
-    changed[:, FEATURE_NAMES.index("output_tokens")] = per_output_token
+    changed[:, TEXT.names.index("output_tokens")] = per_output_token
     return changed

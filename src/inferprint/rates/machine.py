@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from inferprint.catalogue import (
     resolve_service,
 )
 from inferprint.errors import DoesNotFit, InvalidInput
-from inferprint.modalities.text import TEXT
+from inferprint.modalities.base import Modality
 from inferprint.physics.power import device_energy, device_seconds
 from inferprint.physics.serving import Serving
 from inferprint.physics.terms import TERM_EQUATIONS, ModelShape, Replica, Traffic
@@ -40,7 +40,8 @@ from inferprint.rates.forms import (
     within_limit,
 )
 from inferprint.rates.hosting import Candidate, find_hosting, usable_candidates
-from inferprint.rates.model import model_shape, model_sizes
+from inferprint.rates.media import MediaReader, modality_of
+from inferprint.rates.model import Sizes, model_shape, model_sizes
 from inferprint.rates.operating_point import (
     batch_is_solved,
     device_time_measured,
@@ -52,7 +53,7 @@ from inferprint.rates.per_second import manufacture, per_second
 from inferprint.rates.serving import replica_of, serving_of, traffic_of
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, counted
-from inferprint.techniques.apply import parse, stated_precision
+from inferprint.techniques.apply import Use, parse, stated_precision
 from inferprint.units import GIGA
 
 HARDWARE_FIELDS = (
@@ -88,13 +89,29 @@ def resolve_machine(catalogue: Catalogue, setup: MachineSetup) -> MachineCard:
         See `inferprint.errors`.
     """
     situation, match = situation_of(catalogue, setup)
+    if situation.makes_media:
+        return _media_card(situation, match)
     shape = shape_of(situation)
-    candidates, cases = _cases(situation, shape)
-    draws = _mixed(situation, shape, candidates, cases)
+    window = float(shape.window_tokens)
+    candidates, cases = _cases(situation, lambda case: _rates(situation, case, shape))
+    reference = counted(situation.base, situation.usual_lengths, window)
+    draws = _mixed(situation, reference, candidates, cases)
     record_operating_point(situation, draws)
-    found = card_of(situation, match, draws, float(shape.window_tokens))
+    found = card_of(situation, match, draws, window)
     fastest = _fastest(candidates, shape, draws)
     return replace(found, mixed=len(candidates) > 1, fastest_s_per_token=fastest)
+
+
+def _media_card(situation: Situation, match: ModelMatch) -> MachineCard:
+    """The card of a model that works by a denoiser."""
+    from inferprint.rates.denoiser import denoiser_of
+    from inferprint.rates.diffusion import diffusion_rates, record_media_point, usual_features
+
+    denoiser = denoiser_of(situation)
+    candidates, cases = _cases(situation, lambda case: diffusion_rates(situation, case, denoiser))
+    draws = _mixed(situation, usual_features(situation), candidates, cases)
+    record_media_point(situation, draws)
+    return replace(card_of(situation, match, draws, 0.0), mixed=len(candidates) > 1)
 
 
 def card_of(situation: Situation, match: ModelMatch, draws: MachineDraws, window: float) -> MachineCard:
@@ -104,6 +121,7 @@ def card_of(situation: Situation, match: ModelMatch, draws: MachineDraws, window
     return MachineCard(
         model=match.model.id,
         modality=situation.modality,
+        media=MediaReader(situation.catalogue, match.model, situation.base),
         draws=draws,
         window=window,
         context_length=match.model.context_length,
@@ -112,7 +130,7 @@ def card_of(situation: Situation, match: ModelMatch, draws: MachineDraws, window
         trail=situation.trail,
         tier=_tier(situation),
         fastest_s_per_token=0.0,
-        coefficients=situation.catalogue.forms["energy.served"].status,
+        coefficients=_status(situation),
         mixed=False,
         hosting=hosting.kind,
         cloud=node.cloud if node is not None else None,
@@ -138,7 +156,8 @@ def situation_of(
     for technique, values in uses:
         used = ", ".join(f"{key} = {value}" for key, value in values.items())
         trail.add(f"technique {technique.name}", used, "", "given", f"{technique.equation} ({technique.reference})")
-    _check_text(match.model)
+    base = modality_of(catalogue, match.model)
+    _check_techniques(match.model, base, uses)
     trail.add(
         "model_id", match.model.id, "", "given", f"'{setup.model_id}' {match.how}", match.model.origin("developer")
     )
@@ -153,10 +172,10 @@ def situation_of(
     setup = _service(catalogue, setup, match, trail)
     hosting = find_hosting(catalogue, setup, trail)
     precision, stated = _precision(catalogue, setup.precision, match, stated_precision(uses), trail)
-    engine = engine_of(setup, hosting, trail)
+    engine = engine_of(setup, hosting, trail, media=base.by_denoiser)
     sampler = sampler or Sampler()
     return (
-        Situation(catalogue, setup, match.model, sizes, hosting, precision, stated, engine, uses, trail, sampler),
+        Situation(catalogue, setup, match.model, sizes, hosting, precision, stated, engine, uses, trail, sampler, base),
         match,
     )
 
@@ -167,7 +186,7 @@ def shape_of(situation: Situation) -> ModelShape:
     return model_shape(
         s.catalogue,
         s.model,
-        s.sizes,
+        _written_by(s),
         s.precision,
         s.trail,
         s.sampler,
@@ -176,14 +195,29 @@ def shape_of(situation: Situation) -> ModelShape:
     )
 
 
-def _check_text(model: Model) -> None:
-    """Refuse models that write no text."""
-    if not model.text_generation:
-        raise InvalidInput(
-            "model_id",
-            f"{model.id} is a model for {model.modality}: it writes no text",
-            hint="Only text requests are estimated so far. List models: inferprint catalog models QUERY",
-        )
+def _written_by(situation: Situation) -> Sizes:
+    """Size of the part of a model that writes: all of it, unless an encoder of speech works apart."""
+    if situation.model.modality != "audio-to-text":
+        return situation.sizes
+    from inferprint.rates.reading import written_by
+
+    return written_by(situation.catalogue, situation.model, situation.sizes)
+
+
+def _check_techniques(model: Model, base: Modality, uses: tuple[Use, ...]) -> None:
+    """Refuse techniques for what they do not hold for."""
+    names = ", ".join(technique.name for technique, _ in uses)
+    if uses and base.by_denoiser:
+        hint = "Techniques are for models on tokens. State --precision for another number format."
+        raise InvalidInput("techniques", f"{names}: not for {model.id}, which works by a denoiser", hint=hint)
+
+
+def _status(situation: Situation) -> str:
+    """Where the coefficients are from: fitted to what was measured of its kind, or to others by physics alone."""
+    if situation.physics_only:
+        return "physics only"
+    form = "energy.media" if situation.makes_media else "energy.served"
+    return situation.catalogue.forms[form].status
 
 
 def _service(catalogue: Catalogue, setup: MachineSetup, match: ModelMatch, trail: Trail) -> MachineSetup:
@@ -226,14 +260,14 @@ def _precision(
     return precision, False
 
 
-def _cases(situation: Situation, shape: ModelShape) -> tuple[list[Candidate], list[MachineDraws]]:
+def _cases(situation: Situation, rates: Callable[[Case], MachineDraws]) -> tuple[list[Candidate], list[MachineDraws]]:
     """The candidates that hold the model, and the rates of each."""
     kept: list[Candidate] = []
     cases: list[MachineDraws] = []
     refused: DoesNotFit | None = None
     for candidate in usable_candidates(situation.hosting, situation.trail):
         try:
-            cases.append(_rates(situation, Case(candidate, situation.precision), shape))
+            cases.append(rates(Case(candidate, situation.precision)))
             kept.append(candidate)
         except DoesNotFit as error:
             refused = error
@@ -244,11 +278,10 @@ def _cases(situation: Situation, shape: ModelShape) -> tuple[list[Candidate], li
 
 
 def _mixed(
-    situation: Situation, shape: ModelShape, candidates: list[Candidate], cases: list[MachineDraws]
+    situation: Situation, reference: Array, candidates: list[Candidate], cases: list[MachineDraws]
 ) -> MachineDraws:
     """One card of several accelerators, drawn by weight; the one of median energy stands for them in the trail."""
     weights = np.array([c.weight for c in candidates])
-    reference = counted(TEXT, situation.usual_lengths, float(shape.window_tokens))
     middle = weighted_median(np.array([float(case.energy[0] @ reference) for case in cases]), weights)
     _record_hardware(situation, candidates[middle], cases[middle].details)
     if len(candidates) > 1:
@@ -325,7 +358,7 @@ def rates_at(situation: Situation, case: Case, serving: Serving, point: tuple[An
     energy, seconds, duration = two_energy, two_seconds, two_duration
     if device_time_measured(situation):
         share = _power_share(situation) if method == "default" else 1.0
-        energy, seconds, duration = measured_rates(together * power, share, sharing)
+        energy, seconds, duration = measured_rates(situation, together * power, share, sharing)
     elif method == "default":
         energy, seconds, duration, form_details = _by_forms(situation, case, shape, replica, traffic, together)
         details = (*form_details, *details)
@@ -336,7 +369,7 @@ def rates_at(situation: Situation, case: Case, serving: Serving, point: tuple[An
         seconds = with_decode_rate(seconds, per_token / full(sharing))
     duration = within_limit(situation, duration, float(shape.window_tokens), batch)
     duration = with_usual_speed(situation, duration, float(shape.window_tokens))
-    duration = with_measured_time(duration, situation.setup)
+    duration = with_measured_time(situation.base, duration, situation.setup)
     return MachineDraws(
         energy=energy,
         seconds=seconds,
@@ -386,6 +419,8 @@ def _tier(situation: Situation) -> Tier:
     from_price = situation.sizes.from_price
     if device_time_measured(situation):
         return "inferred from price" if from_price else "measured"
+    if situation.sizes_assumed:
+        return "assumed"
     known_point = setup.batch_size is not None or batch_is_solved(situation)
     if situation.hosting.stated and (known_point or situation.hosting.kind == "desk"):
         return "inferred from price" if from_price else "specified"

@@ -34,17 +34,26 @@ MAX_PARAMS_B = 1e5
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Total and active parameters, in billions; with their intervals where they are predicted."""
+    """Total and active parameters, in billions; with their intervals where they are predicted.
+
+    `assumed` where they are those of the model's class.
+    """
 
     total: float
     active: float
     total_range: Range | None = None
     active_range: Range | None = None
+    assumed: bool = False
+
+    @property
+    def predicted(self) -> bool:
+        """True where they are draws: of a price, or of a class of models."""
+        return self.total_range is not None
 
     @property
     def from_price(self) -> bool:
         """True where a price led to them."""
-        return self.total_range is not None
+        return self.predicted and not self.assumed
 
 
 def model_sizes(
@@ -74,6 +83,8 @@ def model_sizes(
     total = total_b or model.total_params_b or named[0]
     active = active_b or _scaled_active(model, total_b) or named[1] or total
     if total is None or active is None:
+        if total is None and active is None and (usual := _of_class(catalogue, model, trail)) is not None:
+            return usual
         return _from_price(catalogue, model, (total_b, active_b), conservative, trail)
     if active > total:
         raise InvalidInput("active_params_b", f"{active:g} exceeds the total of {total:g} billion")
@@ -134,6 +145,31 @@ def _from_price(
         total = Range(*(max(whole, part) for part, whole in zip(active, total, strict=True)))
     active = Range(*(min(part, whole) for part, whole in zip(active, total, strict=True)))
     return Sizes(total.value, active.value, total, active)
+
+
+CLASS_SIZES = {
+    "image": "size.image",
+    "video": "size.video",
+    "text-to-audio": "size.text-to-audio",
+    "audio-to-text": "size.audio-to-text",
+    "embedding": "size.embedding",
+    "rerank": "size.embedding",
+    "classifier": "size.embedding",
+    "vision-encoder": "size.vision-encoder",
+    "audio-encoder": "size.audio-encoder",
+}
+"""Assumption about the size of a model of a kind that no price per token tells."""
+
+
+def _of_class(catalogue: Catalogue, model: Model, trail: Trail) -> Sizes | None:
+    """The usual size of models of a kind, whose price per token, if any, is not that of text; None where it is."""
+    own = f"size.{model.id}"
+    name = own if own in catalogue.priors else CLASS_SIZES.get(model.modality)
+    if name is None:
+        return None
+    prior = catalogue.priors[name]
+    trail.add("total_params_b", prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
+    return Sizes(prior.value.value, prior.value.value, prior.value, prior.value, assumed=True)
 
 
 TARGET_OF = {"total_params_b": "total", "active_params_b": "active"}
@@ -200,7 +236,7 @@ class _Facts:
         reason = f"not published: predicted from total and active size over {fit.models} open models"
         self._trail.add(name, predicted, unit, "assumed", reason, fit.origin("intercept"))
         drawn = self._sampler.spread(f"model shape:{self._model.id}:{name}", predicted)
-        if not self._sizes.from_price:
+        if not self._sizes.predicted:
             return drawn
         # The prediction moves with the sizes that are drawn.
         by_total = (self.total / self._sizes.total) ** fit.total_slope
@@ -259,7 +295,7 @@ def drawn_sizes(model: Model, sizes: Sizes, sampler: Sampler) -> tuple[Any, Any]
     """Total and active parameters, in billions: floats, or draws where predicted; one error moves both."""
     if sizes.total_range is None or sizes.active_range is None:
         return sizes.total, sizes.active
-    source = f"size from price:{model.id}"
+    source = f"size {'of its class' if sizes.assumed else 'from price'}:{model.id}"
     total = sampler.spread(source, sizes.total_range)
     return total, np.minimum(sampler.spread(source, sizes.active_range), total)
 

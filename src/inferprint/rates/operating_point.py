@@ -40,8 +40,18 @@ def device_time_measured(situation: Situation) -> bool:
     return setup.device_time_measured or (setup.measured_seconds is not None and situation.batch_is_known)
 
 
-def engine_of(setup: MachineSetup, hosting: Hosting, trail: Trail) -> Engine:
-    """The serving software: stated, else one request at a time on a desk, else a current server."""
+def engine_of(setup: MachineSetup, hosting: Hosting, trail: Trail, *, media: bool = False) -> Engine:
+    """The serving software: stated, else one request at a time on a desk, else a current server.
+
+    A denoiser has software of its own.
+
+    Raises
+    ------
+    InvalidInput
+        Software that does not run such a model.
+    """
+    if media or setup.engine in MEDIA_ENGINES:
+        return _media_engine(setup, trail, media=media)
     if setup.engine is not None:
         engine = find_engine(setup.engine)
         trail.add("engine", engine.id, "", "given", engine.meaning)
@@ -50,6 +60,24 @@ def engine_of(setup: MachineSetup, hosting: Hosting, trail: Trail) -> Engine:
     engine = ENGINES["llama.cpp" if alone else "vllm"]
     reason = "one request at a time" if alone else "engine unknown: its age and kind are part of the interval"
     trail.add("engine", engine.id, "", "assumed", f"{reason}: {engine.meaning}")
+    return engine
+
+
+MEDIA_ENGINES = ("diffusers",)
+"""Software that runs denoisers."""
+
+
+def _media_engine(setup: MachineSetup, trail: Trail, *, media: bool) -> Engine:
+    """The software that runs a denoiser."""
+    named = setup.engine
+    if not media or (named is not None and named not in MEDIA_ENGINES):
+        kind = "denoisers" if media else "models on tokens"
+        known = MEDIA_ENGINES if media else tuple(name for name in ENGINES if name not in MEDIA_ENGINES)
+        raise InvalidInput("engine", f"{named} does not run {kind}", hint=f"One of {', '.join(known)}.")
+    engine = ENGINES[MEDIA_ENGINES[0]]
+    how: How = "assumed" if named is None else "given"
+    reason = "engine unknown: tuned ones are part of the interval" if named is None else "stated"
+    trail.add("engine", engine.id, "", how, f"{reason}: {engine.meaning}")
     return engine
 
 

@@ -60,16 +60,12 @@ def _check_layout(devices: float, stages: float, layers: float) -> None:
 
 def replica_of(situation: Situation, case: Case, serving: Serving, devices: Any) -> Replica:
     """The devices of a replica that work on a step together, with the peak of the arithmetic that is executed."""
-    gpu, layout = case.gpu, serving.layout
-    link = (gpu.link_gb_per_s or situation.prior("link-bandwidth").value.value) * GIGA / 2
+    layout = serving.layout
     turns = situation.engine.split == "layers"
-    together = Replica(
-        devices=1.0 if turns else devices / layout.pipeline,
-        bandwidth=(gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA,
-        flops_16=(gpu.fp16_dense_tflops or 0.0) * TERA,
-        flops=_executed_flops(case),
-        # Published link rates count both directions.
-        link_bandwidth=link,
+    plain = plain_replica(situation, case, 1.0 if turns else devices / layout.pipeline)
+    link = plain.link_bandwidth
+    together = replace(
+        plain,
         ranks=layout.ranks,
         stages=devices if turns else 1.0,
         hops=layout.pipeline - 1,
@@ -81,6 +77,19 @@ def replica_of(situation: Situation, case: Case, serving: Serving, devices: Any)
         return together
     prompts = replace(together, devices=layout.prompt_devices, ranks=1.0)
     return replace(together, prompts=prompts, transfer_bandwidth=layout.transfer_bandwidth or link)
+
+
+def plain_replica(situation: Situation, case: Case, devices: Any) -> Replica:
+    """Devices that work together, with the peak of the arithmetic that is executed."""
+    gpu = case.gpu
+    return Replica(
+        devices=devices,
+        bandwidth=(gpu.memory_bandwidth_gb_per_s or 0.0) * GIGA,
+        flops_16=(gpu.fp16_dense_tflops or 0.0) * TERA,
+        flops=_executed_flops(case),
+        # Published link rates count both directions.
+        link_bandwidth=(gpu.link_gb_per_s or situation.prior("link-bandwidth").value.value) * GIGA / 2,
+    )
 
 
 def _executed_flops(case: Case) -> float:

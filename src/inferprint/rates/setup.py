@@ -27,6 +27,8 @@ class MachineSetup:
     measured_seconds, measured_work
         A measured duration [s] and the input, cached and output tokens of that request; likewise. Where the batch is
         known, the duration is device time itself and the tokens are left out.
+    outputs
+        Pictures of one request, which its batches of a stated size are shared by.
     """
 
     model_id: str
@@ -53,6 +55,7 @@ class MachineSetup:
     measured_seconds: float | None = None
     measured_work: tuple[float, float, float] | None = None
     device_time_measured: bool = False
+    outputs: float = 1.0
     method: Method = "default"
 
 

@@ -29,10 +29,10 @@ FORM_LABELS = {
     "served-duration": "duration form",
     "single-duration": "duration form",
     "two-term": "two-term form",
+    "media-energy": "energy form of media",
+    "media-duration": "duration form of media",
 }
 """What the errors of a form are called by, in results."""
-
-FEATURE_NAMES = tuple(feature.name for feature in TEXT.features)
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Situation:
     uses: tuple[Use, ...]
     trail: Trail
     sampler: Sampler
+    base: Modality = TEXT
     noted: set[str] = field(default_factory=set)
 
     @property
@@ -77,8 +78,34 @@ class Situation:
 
     @property
     def modality(self) -> Modality:
-        """Text, with what techniques make of its work."""
-        return rewritten(TEXT, self.uses)
+        """The model's modality, with what techniques make of its work."""
+        return rewritten(self.base, self.uses)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features that rates are per unit of, in their order."""
+        return self.base.names
+
+    @property
+    def makes_media(self) -> bool:
+        """True where a denoiser makes what is asked for; else the model reads tokens."""
+        return self.base.by_denoiser
+
+    @property
+    def writes_tokens(self) -> bool:
+        """True where an answer is written token by token."""
+        return self.base is TEXT
+
+    @property
+    def physics_only(self) -> bool:
+        """True where nothing of its kind was measured: embeddings, speech and music, pictures made token by token."""
+        by_tokens = self.base is TEXT and self.model.modality in ("audio-to-text", "text-to-audio", "image")
+        return self.base.name in ("embedding", "sound") or by_tokens
+
+    @property
+    def sizes_assumed(self) -> bool:
+        """True where the model's size is that of its class."""
+        return self.sizes.assumed
 
     def prior(self, name: str) -> Prior:
         """An assumption of the catalogue."""
@@ -134,7 +161,13 @@ class Situation:
 
     @property
     def serving_class(self) -> str:
-        """The class of the host, as priors are named: closed services by the size of the model."""
+        """The class of the host, as priors are named: closed services by the size of the model.
+
+        What writes no token has classes of its own.
+        """
+        if self.base is not TEXT:
+            local = self.hosting.kind == "desk"
+            return f"{'media' if self.makes_media else 'embedding'}{'-local' if local else ''}"
         if self.hosting.service is None:
             return {"service": "unknown", "cloud": "self-hosted", "own": "self-hosted", "desk": "local"}[
                 self.hosting.kind
@@ -167,6 +200,8 @@ class Situation:
     def usual_lengths(self) -> tuple[float, float]:
         """Central prompt and answer length of the other requests [tokens]."""
         usual = usual_lengths(self.catalogue)
+        if self.base.name == "embedding":
+            usual = self.prior("mix.embedding-tokens").value.value, 0.0
         n_in, n_out, _ = self.setup.traffic or (None, None, 0.0)
         return usual[0] if n_in is None else n_in, usual[1] if n_out is None else n_out
 
@@ -183,6 +218,12 @@ class Situation:
         work = {"input_tokens": n_in, "cached_input_tokens": 0.0, "output_tokens": n_out}
         return rewritten_work(work, self.uses, min)
 
+    def _encoder_per_token(self) -> Mapping[str, Any]:
+        """What an encoder computes for one token of a prompt that came from a picture."""
+        from inferprint.rates.reading import encoder_of_tokens
+
+        return encoder_of_tokens(self.catalogue, self.model, 1.0)
+
     def traffic(self, batch: Any) -> Traffic:
         """The other requests of a batch: as stated, else of the usual lengths."""
         n_in, n_out, media = self.setup.traffic or (None, None, 0.0)
@@ -190,7 +231,8 @@ class Situation:
             n_in = self.drawn("lengths of other requests:input", "mix.input-tokens")
         if n_out is None:
             n_out = self.drawn("lengths of other requests:output", "mix.output-tokens", minimum=1.0)
-        return Traffic(batch, n_in, n_out, media)
+        read = self._encoder_per_token() if media else {}
+        return Traffic(batch, n_in, n_out, media, **{name: media * n_in * each for name, each in read.items()})
 
 
 def rewritten(modality: Modality, uses: Iterable[Use]) -> Modality:
@@ -215,14 +257,24 @@ def decode_per_token(modality: Modality, lengths: tuple[float, float], window: f
     """Features of the answer of a request of `lengths` [tokens], per output token: what a time per token is of."""
     features = counted(modality, lengths, window)
     decode = np.array([feature.part == "decode" for feature in modality.features])
-    per_token: Array = features * decode / lengths[1]
+    # A model that writes no token has no time per token to tell.
+    per_token: Array = features * decode / (lengths[1] or 1.0)
     return per_token
 
 
 def counted(
-    modality: Modality, lengths: tuple[float, float], window: float, *, cached: float = 0.0, media: float = 0.0
+    modality: Modality,
+    lengths: tuple[float, float],
+    window: float,
+    *,
+    cached: float = 0.0,
+    media: float = 0.0,
+    extra: Mapping[str, float] | None = None,
 ) -> Array:
-    """Features of one request of `lengths` (prompt and answer) [tokens]; `media` is 1 with pictures in the prompt."""
+    """Features of one request of `lengths` (prompt and answer) [tokens]; `media` is 1 with pictures in the prompt.
+
+    `extra` holds further columns of its work.
+    """
     work = {
         "input_tokens": lengths[0],
         "cached_input_tokens": cached,
@@ -230,6 +282,7 @@ def counted(
         "n_requests": 1.0,
         "media_prompts": media,
         "measured_seconds": 0.0,
+        **(extra or {}),
     }
     return np.array(modality.count(work, window, min), dtype=float)
 

@@ -24,12 +24,15 @@ class Benchmark:
         state none. An empty word holds for all others.
     why
         Where those lengths are from.
+    evaluations
+        Evaluations of a denoiser per step by model, where they differ from its usual ones.
     """
 
     name: str
     engine: str | Callable[[Row], str] | None = None
     prompt_tokens: tuple[tuple[str, float], ...] = ()
     why: str = ""
+    evaluations: tuple[tuple[str, float], ...] = ()
 
 
 USUAL_PROMPTS = (

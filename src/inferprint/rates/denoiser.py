@@ -1,0 +1,204 @@
+"""A denoiser as the numbers that physics needs; what is not published is predicted, recorded and drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from inferprint.catalogue import Media
+from inferprint.modalities.media import MEGAPIXEL, MediaWork, Size
+from inferprint.physics import denoising
+from inferprint.physics.denoising import Denoiser, Polynomial, Tokens
+from inferprint.quantities import Range
+from inferprint.rates.draws import central
+from inferprint.rates.making import DEFAULT_SIZE
+from inferprint.rates.media import MediaReader
+from inferprint.rates.model import drawn_sizes
+from inferprint.rates.situation import Situation
+from inferprint.units import BILLION, TERA
+
+
+def denoiser_of(situation: Situation) -> Denoiser:
+    """The denoiser of a situation's model.
+
+    Raises
+    ------
+    Undisclosed
+        Nothing is known that its work could be told from.
+    """
+    media = situation.catalogue.media[situation.model.id]
+    held, _ = drawn_sizes(situation.model, situation.sizes, situation.sampler)
+    params = (media.denoiser_params_b or held) * BILLION
+    found = Denoiser(
+        linear=Polynomial(),
+        attention=Polynomial(),
+        decoder=_decoder(situation, media),
+        prompt_flop=_prompt_flop(situation, media),
+        exchanged=Polynomial(),
+        joint_text=float(media.joint_text_tokens or 0),
+        layers=_layers(situation, media),
+        params=params,
+        held_bytes=held * BILLION * situation.precision.bytes_per_param,
+    )
+    if _is_undisclosed(media):
+        return replace(found, linear=_undisclosed(situation, media))
+    if media.backbone == "transformer" and media.tflop_per_second is None:
+        tokens = _tokens(situation, media, found)
+        return replace(
+            found,
+            linear=denoising.linear_flop(tokens),
+            attention=denoising.attention_flop(tokens),
+            exchanged=denoising.exchanged_values(tokens),
+        )
+    return replace(found, **_counted(situation, media))
+
+
+def total_flop(situation: Situation, denoiser: Denoiser, work: MediaWork) -> Any:
+    """FLOP of a request for pictures or clips: denoiser and decoder."""
+    columns = MediaReader(situation.catalogue, situation.model, situation.base).columns(work)
+    both = ((denoiser.linear, denoiser.attention), "evaluations", "evaluation_volume", "evaluation_pairs")
+    flop = sum(
+        part.once * columns[both[1]] + part.per_volume * columns[both[2]] + part.per_pair * columns[both[3]]
+        for part in both[0]
+    )
+    decoder = denoiser.decoder
+    return flop + decoder.per_volume * columns["output_volume"] + decoder.per_pair * columns["output_pairs"]
+
+
+def _is_undisclosed(media: Media) -> bool:
+    """True where nothing says what the network is; one on tokens is not a denoiser's either."""
+    return media.backbone in ("undisclosed", "autoregressive")
+
+
+def _known(situation: Situation, media: Media, name: str, unit: str) -> float | None:
+    """A published value of the record, which is written down; None where there is none."""
+    value: float | None = getattr(media, name)
+    if value is not None:
+        reason = f"published for {media.id}, or counted"
+        situation.note(name, Range.exact(float(value)), unit, "catalogue", reason, media.origin(name))
+        return float(value)
+    return None
+
+
+def _assumed(situation: Situation, name: str) -> Any:
+    """Draws of what is not published, the model's own."""
+    return situation.drawn(f"denoiser:{situation.model.id}:{name}", f"media.{name}")
+
+
+def _layers(situation: Situation, media: Media) -> Any:
+    """Layers by which the fixed time of an evaluation goes."""
+    if media.backbone != "transformer":
+        return _assumed(situation, "convolution-layers")
+    known = _known(situation, media, "layers", "layers")
+    return _assumed(situation, "layers") if known is None else known
+
+
+def _tokens(situation: Situation, media: Media, denoiser: Denoiser) -> Tokens:
+    """The transformer behind a denoiser; what is not published of its shape follows from its size."""
+    own = _known(situation, media, "params_per_token_b", "1e9 parameters")
+    params = own * BILLION if own is not None else _assumed(situation, "params-per-token-share") * denoiser.params
+    width: Any = _known(situation, media, "hidden_size", "")
+    if width is None:
+        width = np.sqrt(params / (PARAMS_PER_LAYER * denoiser.layers))
+        situation.note("hidden_size", Range.exact(central(width)), "", "derived", "not published: from size and layers")
+    return Tokens(
+        params_per_token=params,
+        width=width,
+        layers=denoiser.layers,
+        per_volume=MEGAPIXEL / _pixels_per_token(situation, media) / (media.temporal_patch or 1),
+        joint_text=denoiser.joint_text,
+        cross_text=float(media.cross_text_tokens or 0),
+        quadratic=0.0 if media.attention == "linear" else 1.0,
+        latent_layers=float(media.latent_layers or 0),
+    )
+
+
+PARAMS_PER_LAYER = 12.0
+"""Parameters of a transformer layer over the square of its width: 4 of attention, 8 of a feed-forward network."""
+
+
+def _pixels_per_token(situation: Situation, media: Media) -> Any:
+    """Pixels of a frame that one token stands for."""
+    side = _known(situation, media, "spatial_downsample", "pixels")
+    patch = _known(situation, media, "spatial_patch", "latents") or 1.0
+    return (side * patch) ** 2 if side is not None else _assumed(situation, "pixels-per-token-side") ** 2
+
+
+def _counted(situation: Situation, media: Media) -> dict[str, Polynomial]:
+    """Work of a network whose operations were counted: per area of a frame, or per second of sound."""
+    if situation.base.name == "sound":
+        linear = _known(situation, media, "tflop_per_second", "TFLOP/s of sound")
+        square = _known(situation, media, "attention_tflop_per_second2", "TFLOP/s2") or 0.0
+        if linear is None:
+            frames = _assumed(situation, "sound-frames-per-second")
+            return {"linear": Polynomial(0.0, 2 * _size_of_pass(situation, media) * frames)}
+        return {"linear": Polynomial(0.0, linear * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
+    linear = _known(situation, media, "tflop_per_mpx", "TFLOP/Mpx")
+    square = _known(situation, media, "attention_tflop_per_mpx2", "TFLOP/Mpx2") or 0.0
+    if linear is None:
+        per_area = _assumed(situation, "convolution-tflop-per-mpx") * TERA / BILLION
+        return {"linear": Polynomial(0.0, _size_of_pass(situation, media) * per_area)}
+    return {"linear": Polynomial(0.0, linear * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
+
+
+def _size_of_pass(situation: Situation, media: Media) -> Any:
+    """Parameters of the network that runs in every evaluation."""
+    held, _ = drawn_sizes(situation.model, situation.sizes, situation.sampler)
+    return (media.denoiser_params_b or held) * BILLION
+
+
+def _decoder(situation: Situation, media: Media) -> Polynomial:
+    """The latent decoder, per volume that is shown."""
+    if situation.base.name == "sound":
+        per_second = _known(situation, media, "decoder_tflop_per_second", "TFLOP/s of sound") or 0.0
+        return Polynomial(0.0, per_second * TERA)
+    if _is_undisclosed(media) or media.backbone == "convolution":
+        # Inside of what such a model computes in all.
+        return Polynomial()
+    linear: Any = _known(situation, media, "decoder_tflop_per_mpx", "TFLOP/Mpx")
+    square = _known(situation, media, "decoder_tflop_per_mpx2", "TFLOP/Mpx2") or 0.0
+    if linear is None:
+        linear = _assumed(situation, "decoder-tflop-per-mpx")
+    return Polynomial(0.0, linear * TERA, square * TERA)
+
+
+def _prompt_flop(situation: Situation, media: Media) -> Any:
+    """Work of the text encoders; nothing where it is inside of what an undisclosed model computes, or there is none."""
+    params = _known(situation, media, "text_encoder_params_b", "1e9 parameters")
+    tokens = _known(situation, media, "text_encoder_tokens", "tokens")
+    if params is None:
+        return 0.0
+    length = tokens if tokens is not None else _assumed(situation, "text-encoder-tokens")
+    return denoising.prompt_flop(params * BILLION, length)
+
+
+def _undisclosed(situation: Situation, media: Media) -> Polynomial:
+    """Work of a model that nobody has disclosed, per volume of an evaluation: from its price, else of its class."""
+    if situation.base.name not in ("image", "video"):
+        frames = _assumed(situation, "sound-frames-per-second")
+        return Polynomial(0.0, 2 * _size_of_pass(situation, media) * frames)
+    name, usual = _price_class(situation, media)
+    total = situation.drawn(f"compute of {situation.model.id}", name) * usual
+    priors = situation.catalogue.priors
+    evaluations = (media.steps or priors["media.input_steps"].value.value) * (
+        media.evaluations_per_step or priors["media.guidance_evaluations"].value.value
+    )
+    return Polynomial(0.0, total * TERA / evaluations)
+
+
+def _price_class(situation: Situation, media: Media) -> tuple[str, float]:
+    """Which assumption tells what an undisclosed model computes, and by what it is scaled to a unit of volume."""
+    if situation.base.name == "video":
+        return "media.compute.video", 1.0
+    area = Size(media.width_px or DEFAULT_SIZE.width_px, media.height_px or DEFAULT_SIZE.height_px).megapixels
+    if media.price_usd is None or media.price_unit not in ("image", "megapixel"):
+        return "media.compute.image", 1.0
+    usd = media.price_usd * (area if media.price_unit == "megapixel" else 1.0)
+    priors = situation.catalogue.priors
+    anchor = priors["media.compute.price"].value.value
+    slope = priors["media.compute.price-slope"].value.value
+    reason = f"undisclosed: its compute follows from {media.price_usd:g} USD per {media.price_unit}"
+    situation.note("price_usd", Range.exact(media.price_usd), "USD", "inferred", reason, media.origin("price_usd"))
+    return "media.compute.image-by-price", (usd / anchor) ** slope / area

@@ -1,0 +1,212 @@
+"""The work of pictures, clips and sound that a denoiser makes: steps, evaluations, volume, out of what was asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from inferprint.catalogue import Catalogue, Media, Model
+from inferprint.errors import InvalidInput
+from inferprint.modalities.base import Modality
+from inferprint.modalities.media import MediaWork, Size
+from inferprint.provenance.trace import Trail
+
+REFERENCE_MPX = 1.0
+"""Area to which a picture is shrunk that enters beside the latent tokens [2^20 pixels]: pipelines of FLUX.1 Kontext and
+Qwen-Image-Edit do so.
+"""
+
+ASPECT = 16 / 9
+"""Width over height of a frame of which only the lines are stated."""
+
+UPSCALE = 4
+"""Enlargement of a side where no size is asked for."""
+
+Asked = tuple[dict[str, float], Trail]
+
+
+class Making(NamedTuple):
+    """A model that makes pictures, clips or sound by a denoiser."""
+
+    catalogue: Catalogue
+    model: Model
+    media: Media
+    modality: Modality
+
+    def work(self, asked: MediaWork) -> Asked:
+        """Work columns of one request (see `inferprint.modalities.diffusion.COLUMNS`), and what was assumed.
+
+        Raises
+        ------
+        InvalidInput
+            Something that the model does not make.
+        """
+        trail = Trail()
+        _check(self.model, self.modality, asked)
+        evaluations = self._evaluations(asked, trail)
+        if self.modality.name == "image":
+            shown = [(size.megapixels, 1.0) for size in self._pictures(asked, trail)]
+        elif self.modality.name == "video":
+            shown = [self._clip(asked, trail)]
+        else:
+            shown = [(self._seconds(asked, trail), 1.0)]
+        return self._columns(asked, evaluations, shown), trail
+
+    def _columns(self, asked: MediaWork, evaluations: float, shown: Sequence[tuple[float, float]]) -> dict[str, float]:
+        """Columns of what is shown: (area [2^20 pixels] or seconds, frames) of each."""
+        given = [size.megapixels for size in asked.input_images]
+        beside = sum(min(area, REFERENCE_MPX) for area in given) if self.media.references == "sequence" else 0.0
+        latent = [(area, self._latent_frames(frames)) for area, frames in shown]
+        volumes = [area * frames + beside for area, frames in latent]
+        alike = self.media.attention == "separated" or self.media.backbone in ("unet", "convolution")
+        pairs = [area * area * frames for area, frames in latent] if alike else [volume**2 for volume in volumes]
+        return {
+            "prompts": 1.0,
+            "input_volume": sum(given),
+            "evaluations": evaluations * len(shown),
+            "evaluation_volume": evaluations * sum(volumes),
+            "evaluation_pairs": evaluations * sum(pairs),
+            "outputs": float(len(shown)),
+            "output_volume": sum(area * frames for area, frames in shown),
+            "output_pairs": sum(area * area * frames for area, frames in shown),
+        }
+
+    def _latent_frames(self, frames: float) -> float:
+        """Frames of latents: the first frame stands alone, and what makes no whole token is filled up."""
+        patch = self.media.temporal_patch or 1
+        latent = (frames - 1) // (self.media.temporal_downsample or 1.0) + 1
+        return math.ceil(latent / patch) * patch
+
+    def _evaluations(self, asked: MediaWork, trail: Trail) -> float:
+        """Evaluations of the denoiser for one picture, clip or piece."""
+        steps, each = asked.steps, asked.evaluations_per_step
+        if self._at_once:
+            steps, each = 1.0, 1.0
+        if steps is None:
+            steps = self._usual("input_steps", self.media.steps, "steps", trail)
+        if each is None:
+            each = self._usual("guidance_evaluations", self.media.evaluations_per_step, "evaluations per step", trail)
+        if asked.strength is not None:
+            if not asked.input_images:
+                message, hint = "given without a picture to change", "Add input_images (--input-image WxH)."
+                raise InvalidInput("strength", message, hint=hint)
+            steps = max(1.0, round(steps * asked.strength))
+        return steps * each
+
+    @property
+    def _at_once(self) -> bool:
+        """True where one evaluation makes all: networks of convolutions, and undisclosed ones for sound."""
+        unknown = self.media.backbone == "undisclosed" and self.modality.name == "sound"
+        return self.media.backbone == "convolution" or unknown
+
+    def _usual(self, field: str, value: float | None, unit: str, trail: Trail) -> float:
+        """What the model does where nobody says."""
+        if value is not None:
+            why = f"usual for {self.model.id}"
+            trail.add(field, value, unit, "assumed", why, self.media.origin(ORIGIN_OF[field]))
+            return float(value)
+        prior = self.catalogue.priors[f"media.{field}"]
+        trail.add(field, prior.value.value, unit, "assumed", prior.meaning, prior.origin("value"))
+        return prior.value.value
+
+    def _usual_size(self) -> Size:
+        return Size(self.media.width_px or DEFAULT_SIZE.width_px, self.media.height_px or DEFAULT_SIZE.height_px)
+
+    def _pictures(self, asked: MediaWork, trail: Trail) -> list[Size]:
+        """Sizes of the pictures to make."""
+        enlarged = [Size(s.width_px * UPSCALE, s.height_px * UPSCALE) for s in asked.input_images]
+        usual = enlarged[0] if enlarged and "upscaling" in self.media.tasks else self._usual_size()
+        sizes = [size or usual for size in asked.output_images or (None,)]
+        if None in (asked.output_images or (None,)):
+            why = f"none stated: usual for {self.model.id}"
+            trail.add("output_images", str(usual), "", "assumed", why, self.media.origin("width_px"))
+        for size in sizes:
+            check_size(self.model, self.media, "output_images", size)
+        return sizes
+
+    def _clip(self, asked: MediaWork, trail: Trail) -> tuple[float, float]:
+        """Area of a frame [2^20 pixels], and frames, of the clip to make."""
+        size = asked.output_video_size
+        if size is None:
+            size = self._usual_size()
+            why = f"none stated: usual for {self.model.id}"
+            trail.add("output_video_resolution", str(size), "", "assumed", why, self.media.origin("width_px"))
+        elif isinstance(size, int):
+            size = Size(round(size * ASPECT / 2) * 2, size)
+            trail.add("output_video_resolution", str(size), "", "assumed", "only lines stated: 16:9")
+        check_size(self.model, self.media, "output_video_resolution", size)
+        return size.megapixels, self._frames(asked, trail)
+
+    def _frames(self, asked: MediaWork, trail: Trail) -> float:
+        """Frames of the clip: stated, or of its length at the stated or usual rate."""
+        if asked.output_video_frames is not None:
+            return asked.output_video_frames
+        rate, seconds = asked.output_video_frames_per_s, asked.output_video_seconds
+        if seconds is None:
+            frames = self.media.frames
+            if frames is not None and rate is None:
+                return self._usual("output_video_frames", frames, "frames", trail)
+            seconds = self._usual("output_video_seconds", self.media.seconds, "s", trail)
+        if rate is None:
+            rate = self._usual("output_video_frames_per_s", self.media.frames_per_s, "frames/s", trail)
+        return max(1.0, round(seconds * rate))
+
+    def _seconds(self, asked: MediaWork, trail: Trail) -> float:
+        """Length of the sound to make [s]."""
+        if asked.output_audio_seconds:
+            return asked.output_audio_seconds
+        if self.media.seconds is None:
+            raise InvalidInput("output_audio_seconds", "is missing", hint="Seconds of sound, above 0.")
+        return self._usual("output_audio_seconds", self.media.seconds, "s", trail)
+
+
+DEFAULT_SIZE = Size(1024, 1024)
+"""Size of a picture of a model that publishes none."""
+
+ORIGIN_OF = {
+    "input_steps": "steps",
+    "guidance_evaluations": "evaluations_per_step",
+    "output_video_frames": "frames",
+    "output_video_seconds": "seconds",
+    "output_video_frames_per_s": "frames_per_s",
+    "output_audio_seconds": "seconds",
+}
+"""Field of the record that a usual value comes from."""
+
+
+def check_size(model: Model, media: Media, field: str, size: Size) -> None:
+    """Refuse a size that the model does not make."""
+    if media.sizes and str(size) not in media.sizes:
+        raise InvalidInput(field, f"{model.id} does not make {size}", hint=f"It makes {', '.join(media.sizes)}.")
+    low, high = media.min_mpx or 0.0, media.max_mpx or float("inf")
+    if not low * SLACK[0] <= size.megapixels <= high * SLACK[1]:
+        limits = f"{low:g} to {high:g}" if low else f"up to {high:g}"
+        what = f"{model.id} does not make {size}, {size.megapixels:.3g} megapixels"
+        raise InvalidInput(field, what, hint=f"It makes {limits} megapixels (2^20 pixels).")
+    if media.max_edge_px and max(size) > media.max_edge_px:
+        hint = f"Its longest side is {media.max_edge_px} pixels."
+        raise InvalidInput(field, f"{model.id} does not make {size}", hint=hint)
+
+
+SLACK = (0.9, 1.1)
+"""Published limits on the area are round numbers."""
+
+_WANTED = {
+    "image": ("output_images",),
+    "video": ("output_video_frames", "output_video_seconds", "output_video_size", "output_video_frames_per_s"),
+    "sound": ("output_audio_seconds", "output_audio_tokens"),
+}
+_FIELD = {"output_video_size": "output_video_resolution"}
+
+
+def _check(model: Model, modality: Modality, asked: MediaWork) -> None:
+    """Refuse what the model does not make."""
+    for made, names in _WANTED.items():
+        stated = [name for name in names if getattr(asked, name) not in (None, ())]
+        if made != modality.name and stated and not (made == "sound" and "audio" in model.modality):
+            field = _FIELD.get(stated[0], stated[0])
+            raise InvalidInput(field, f"{model.id} makes {modality.name}s, not {made}s", hint=HINT)
+
+
+HINT = "inferprint catalog models QUERY lists models and what they are for."
