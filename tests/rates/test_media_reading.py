@@ -241,3 +241,10 @@ def test_sound_to_make_needs_a_length():
     with pytest.raises(InvalidInput, match="missing") as error:
         read("orpheus-3b")
     assert error.value.field == "output_audio_seconds"
+
+
+def test_a_picture_to_classify_takes_a_few_times_its_arithmetic_in_a_full_batch():
+    # ViT-B/16, 35.1 GFLOP: 35.1e9 / 989.4e12 x 700 W = 0.025 J
+    place = {"gpu_id": "h100_80gb_sxm", "gpu_count": 1, "batch_size": 256}
+    result = Estimator(CATALOGUE).estimate(Request(model_id="generic:image-encoder", input_images="224x224", **place))
+    assert 1 < result.range("accelerator_energy_wh").value * 3600 / 0.025 < 10

@@ -14,7 +14,7 @@ WORK = {"input_tokens": 1200, "output_tokens": 300}
 OWN = {"gpu_id": "h100_80gb_sxm", "gpu_count": 8}
 
 
-@pytest.mark.parametrize("model", ["flux.1-dev", "whisper-large-v3", "text-embedding-3-small", "bge-m3"])
+@pytest.mark.parametrize("model", ["flux.1-dev", "wan2.1-14b", "text-embedding-3-small", "bge-m3"])
 def test_a_model_that_writes_no_text_is_refused(model):
     with pytest.raises(InvalidInput, match="writes no text"):
         estimate(model, total_params_b=1.0, **WORK)

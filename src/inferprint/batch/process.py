@@ -276,10 +276,11 @@ class Run:
         for setup, rows in split_by(setups):
             distinct, which = np.unique(beside[1][rows], return_inverse=True)
             each = [beside[0][setup, code] for code in distinct.tolist()]
-            for part in self._setups.parts(setup, numbers, rows):
+            extra = _by_row(each, which, self._setups.setups[setup].pair)
+            for part in self._setups.parts(setup, numbers, rows, extra):
                 machine, place = part.pair.machine, part.pair.place
                 columns = {name: column[part.rows] for name, column in work.items()}
-                columns |= _by_row(each, which[np.searchsorted(rows, part.rows)], machine.media.neutral)
+                columns |= {name: column[np.searchsorted(rows, part.rows)] for name, column in extra.items()}
                 features = np.array(machine.modality.count(columns, machine.window, np.minimum), dtype=float)
                 if part.weights is not None:
                     features *= part.weights
@@ -395,11 +396,13 @@ def _service(pair: Pair | None) -> str:
     return pair.machine.service or f"({kind})"
 
 
-def _by_row(each: Sequence[Mapping[str, float]], rows: NDArray[np.intp], neutral: Mapping[str, float]) -> Any:
+def _by_row(each: Sequence[Mapping[str, float]], rows: NDArray[np.intp], pair: Pair | None) -> dict[str, Array]:
     """Work columns of distinct requests as columns over the rows, which are positions among them.
 
     A request of text has none: where another one of its model has some, it gets the neutral ones.
     """
+    assert pair is not None
+    neutral = pair.machine.media.neutral
     names = dict.fromkeys(name for one in each for name in one)
     return {name: np.array([one[name] if name in one else neutral[name] for one in each])[rows] for name in names}
 

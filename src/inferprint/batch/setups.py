@@ -183,14 +183,20 @@ class Setups:
             self._pairs[key] = Pair(len(self._pairs), shown, self._estimator.place(where))
         return self._pairs[key]
 
-    def parts(self, index: int, numbers: Mapping[str, Array], rows: NDArray[np.intp]) -> list[Part]:
-        """The pairs of cards for rows of one setup; `numbers` are those of all rows to estimate."""
+    def parts(
+        self, index: int, numbers: Mapping[str, Array], rows: NDArray[np.intp], beside: Mapping[str, Array]
+    ) -> list[Part]:
+        """The pairs of cards for rows of one setup.
+
+        `numbers` are those of all rows to estimate; `beside` the work columns of these rows beside those of text.
+        """
         setup = self.setups[index]
         assert setup.pair is not None
         if setup.grid is None:
             return [Part(setup.pair, rows)]
         parts = []
-        for seconds, which, weights in setup.grid.split({name: column[rows] for name, column in numbers.items()}):
+        own = {name: column[rows] for name, column in numbers.items()}
+        for seconds, which, weights in setup.grid.split(own, beside):
             measured = None if seconds is None else seconds * MS_PER_S
             request = replace(setup.request, time_per_output_token_ms=measured)
             parts.append(Part(self.pair(request, duration_known=setup.duration_known), rows[which], weights))

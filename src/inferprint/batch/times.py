@@ -63,12 +63,14 @@ class Grid:
         self._own = np.where([f.name == "output_tokens" for f in features], 0.0, machine.quantity("duration")[0])
         self._usual = float(self._own @ decode_per_token(machine.modality, machine.usual_lengths, machine.window))
 
-    def split(self, numbers: Mapping[str, Array]) -> Iterator[tuple[float | None, NDArray[np.intp], Array | None]]:
+    def split(
+        self, numbers: Mapping[str, Array], beside: Mapping[str, Array]
+    ) -> Iterator[tuple[float | None, NDArray[np.intp], Array | None]]:
         """Yield time per token [s], positions of the rows that have a share in its card, and their shares.
 
         The duration of a prompt alone says nothing about the batch: no time, the card of the batch that is assumed.
         """
-        seconds = self._seconds_per_token(numbers)
+        seconds = self._seconds_per_token(numbers, beside)
         silent = np.isnan(seconds)
         if silent.any():
             yield None, np.flatnonzero(silent), None
@@ -81,11 +83,16 @@ class Grid:
             which = np.flatnonzero((steps == step) & (weights > 0))
             yield STEP**step, rows[which], weights[which]
 
-    def _seconds_per_token(self, numbers: Mapping[str, Array]) -> Array:
-        """Time per output token at the usual context [s]; NaN where a duration is that of a prompt alone."""
-        work = work_columns(numbers) | {"n_requests": np.ones_like(numbers["n_requests"])}
-        features = np.array(self._machine.modality.count(work, self._machine.window, np.minimum))
-        n_out = np.where(work["output_tokens"] > 0, work["output_tokens"], np.nan)
+    def _seconds_per_token(self, numbers: Mapping[str, Array], beside: Mapping[str, Array]) -> Array:
+        """Time per output token at the usual context [s]; NaN where a duration is that of a prompt alone.
+
+        `beside` are the work columns beside those of text.
+        """
+        modality = self._machine.modality
+        work = {**work_columns(numbers), **beside, "n_requests": np.ones_like(numbers["n_requests"])}
+        features = np.array(modality.count(work, self._machine.window, np.minimum))
+        written = features[modality.names.index("output_tokens")]
+        n_out = np.where(written > 0, written, np.nan)
         from_duration = (work["measured_seconds"] - self._own @ features) / n_out + self._usual
         stated = numbers["time_per_output_token_ms"] / MS_PER_S
         return np.clip(np.where(np.isnan(stated), from_duration, stated), SHORTEST, LONGEST)

@@ -132,9 +132,11 @@ def work_beside_text(request: Request, machine: MachineCard, work: MediaWork) ->
     reader = machine.media
     if reader.needs_tokens and (work is NO_MEDIA or not holds_media(work)):
         if request.input_tokens is None:
-            raise InvalidInput("input_tokens", "is missing")
+            raise InvalidInput(reader.missing, "is missing")
         if request.output_tokens is None and reader.needs_output_tokens:
             raise InvalidInput("output_tokens", "is missing")
+    if request.output_tokens and not reader.writes_text:
+        raise InvalidInput("output_tokens", f"{reader.what}: it writes no text", hint="Leave them out.")
     if work is not NO_MEDIA and not reader.needs_tokens:
         check_made(request, work)
     return reader.columns(work)
@@ -162,7 +164,7 @@ def machine_setup(request: Request) -> MachineSetup:
     duration, per_token = request.request_duration_ms, request.time_per_output_token_ms
     lengths = (request.usual_input_tokens, request.usual_output_tokens, 0.0)
     max_per_token, max_first = request.max_time_per_output_token_ms, request.max_ttft_ms
-    known_batch = request.batch_size is not None
+    known_batch, held = request.batch_size is not None, media_of(request)
     work = None
     if duration is not None and not known_batch:
         mean = _work(request)
@@ -191,6 +193,7 @@ def machine_setup(request: Request) -> MachineSetup:
         max_seconds_to_first_token=max_first / MS_PER_S if max_first is not None else None,
         measured_seconds=duration / MS_PER_S if work is not None and duration is not None else None,
         measured_work=work,
+        measured_media=held if work is not None and held is not NO_MEDIA else None,
         device_time_measured=duration is not None and known_batch,
         method=request.method,
     )

@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from inferprint.modalities.media import MediaWork
 from inferprint.physics.serving import Serving, first_token_seconds
 from inferprint.provenance.trace import How
 from inferprint.quantities import Z95, Range
 from inferprint.rates.draws import SIZE, Array, central, full
 from inferprint.rates.forms import duration_rates, residual_kinds
+from inferprint.rates.media import MediaReader
 from inferprint.rates.serving import replica_of, traffic_of
 from inferprint.rates.situation import Case, Situation, central_serving, counted, decode_per_token
 
@@ -63,9 +65,15 @@ def target_of(situation: Situation, serving: Serving) -> Target | None:
         return _measured(situation, serving, per_token, setup.measured_seconds_per_token)
     if setup.measured_seconds is not None and setup.measured_work is not None:
         n_in, cached, n_out = setup.measured_work
-        work = counted(situation.modality, (n_in, n_out), window, cached=cached)
+        beside = _measured_beside(situation, setup.measured_media)
+        work = counted(situation.modality, (n_in, n_out), window, cached=cached, extra=beside)
         return _measured(situation, serving, work, setup.measured_seconds)
     return limits_of(situation, serving) or _aim(situation, serving)
+
+
+def _measured_beside(situation: Situation, work: MediaWork | None) -> dict[str, float]:
+    """Columns of what a measured request held beside text."""
+    return {} if work is None else MediaReader(situation.catalogue, situation.model, situation.base).columns(work)
 
 
 def limits_of(situation: Situation, serving: Serving) -> Target | None:

@@ -192,12 +192,17 @@ def check_size(model: Model, media: Media, field: str, size: Size) -> None:
 SLACK = (0.9, 1.1)
 """Published limits on the area are round numbers."""
 
+CLIP_FIELDS = ("output_video_seconds", "output_video_frames", "output_video_size", "output_video_frames_per_s")
+"""What only a clip has."""
+
+FIELD_OF = {"output_video_size": "output_video_resolution"}
+"""Request field of what is called otherwise here."""
+
 _WANTED = {
     "image": ("output_images",),
-    "video": ("output_video_frames", "output_video_seconds", "output_video_size", "output_video_frames_per_s"),
+    "video": CLIP_FIELDS,
     "sound": ("output_audio_seconds", "output_audio_tokens"),
 }
-_FIELD = {"output_video_size": "output_video_resolution"}
 
 
 def _check(model: Model, modality: Modality, asked: MediaWork) -> None:
@@ -205,7 +210,7 @@ def _check(model: Model, modality: Modality, asked: MediaWork) -> None:
     for made, names in _WANTED.items():
         stated = [name for name in names if getattr(asked, name) not in (None, ())]
         if made != modality.name and stated and not (made == "sound" and "audio" in model.modality):
-            field = _FIELD.get(stated[0], stated[0])
+            field = FIELD_OF.get(stated[0], stated[0])
             raise InvalidInput(field, f"{model.id} makes {modality.name}s, not {made}s", hint=HINT)
 
 

@@ -25,6 +25,13 @@ MAKERS: Mapping[str, str] = {"image": "image", "video": "video", "video+audio": 
 READERS = ("embedding", "rerank", "classifier", "vision-encoder", "audio-encoder")
 """What models that read and write no token are called in the catalogue."""
 
+MISSING = {
+    "audio-to-text": "input_audio_seconds",
+    "audio-encoder": "input_audio_seconds",
+    "vision-encoder": "input_images",
+}
+"""What a request to a model of a kind must hold; tokens where it is not here."""
+
 MAX_KEPT = 4096
 """Works of which a reader keeps the columns."""
 
@@ -55,6 +62,12 @@ class MediaReader:
     ----------
     needs_tokens, needs_output_tokens
         Whether a request without pictures, video and sound must state its tokens, and those of its answer.
+    writes_text
+        Whether an answer can have tokens.
+    missing
+        The request field that is missing where nothing is given.
+    what
+        The model and what it is for, for errors.
     neutral
         Columns of a request without them, where one of the same model has some.
     """
@@ -63,6 +76,9 @@ class MediaReader:
         self._catalogue, self._model, self._modality = catalogue, model, modality
         self.needs_tokens = model.modality not in MAKERS
         self.needs_output_tokens = self.needs_tokens and modality is TEXT
+        self.writes_text = modality is TEXT
+        self.missing = MISSING.get(model.modality, "input_tokens")
+        self.what = f"{model.id} is a model for {model.modality}"
         self.neutral: Mapping[str, float] = {} if modality.by_denoiser else NEUTRAL
         self._kept: dict[MediaWork, Asked] = {}
 

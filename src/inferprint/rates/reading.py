@@ -12,7 +12,7 @@ from inferprint.modalities.media import NEUTRAL, MediaWork, Size
 from inferprint.modalities.reading import AUDIO_RULES, IMAGE_RULES, VIDEO_RULES, Read
 from inferprint.physics.encoder import encoder_attention_flop, encoder_linear_flop
 from inferprint.provenance.trace import Trail
-from inferprint.rates.making import ASPECT, HINT, Asked
+from inferprint.rates.making import ASPECT, CLIP_FIELDS, FIELD_OF, HINT, Asked
 from inferprint.rates.model import Sizes
 from inferprint.units import BILLION, GIGA
 
@@ -55,6 +55,15 @@ def rule_of(catalogue: Catalogue, model: Model, reads: str, detail: str = "") ->
     return catalogue.token_rules.get(CLASS_RULE[reads]) if able else None
 
 
+def _of_denoisers(asked: MediaWork) -> tuple[tuple[str, float | None], ...]:
+    """What only a denoiser takes, by request field."""
+    return (
+        ("input_steps", asked.steps),
+        ("guidance_evaluations", asked.evaluations_per_step),
+        ("strength", asked.strength),
+    )
+
+
 class Reading(NamedTuple):
     """A model on tokens, and what it reads and writes beside text."""
 
@@ -71,6 +80,7 @@ class Reading(NamedTuple):
             Something that the model does not read or make.
         """
         trail, columns = Trail(), dict(NEUTRAL)
+        self._check(asked)
         if asked.input_images:
             rule = self._rule("input_images", "image", asked.image_detail)
             # A model that reads pictures by itself has no encoder to wait for.
@@ -94,6 +104,14 @@ class Reading(NamedTuple):
         if asked.tokens_included:
             columns["media_tokens"] = 0.0
         return columns, trail
+
+    def _check(self, asked: MediaWork) -> None:
+        """Refuse what only a denoiser takes, and a level of detail of no picture."""
+        for name, value in _of_denoisers(asked):
+            if value is not None:
+                raise InvalidInput(name, f"{self.model.id} works on tokens, not in steps of a denoiser", hint=HINT)
+        if asked.image_detail and not asked.input_images:
+            raise InvalidInput("image_detail", "given without a picture", hint="Add input_images (--input-image WxH).")
 
     def _rule(self, field: str, reads: str, detail: str = "") -> TokenRule:
         rule = rule_of(self.catalogue, self.model, reads, detail)
@@ -143,9 +161,9 @@ class Reading(NamedTuple):
     def _write(self, columns: dict[str, float], asked: MediaWork, trail: Trail) -> None:
         """Tokens of pictures and sound that the model writes."""
         media = self.media
-        clip = (asked.output_video_frames, asked.output_video_seconds, asked.output_video_size)
-        if any(value is not None for value in clip):
-            raise self._cannot("output_video_frames", "video")
+        for field in CLIP_FIELDS:
+            if getattr(asked, field) is not None:
+                raise self._cannot(FIELD_OF.get(field, field), "video")
         if asked.output_images or self._makes("image"):
             if media is None or media.tokens_per_image is None:
                 raise self._cannot("output_images", "pictures")

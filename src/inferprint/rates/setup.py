@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from inferprint.modalities.media import MediaWork
 from inferprint.quantities import Method
 
 
@@ -27,6 +28,8 @@ class MachineSetup:
     measured_seconds, measured_work
         A measured duration [s] and the input, cached and output tokens of that request; likewise. Where the batch is
         known, the duration is device time itself and the tokens are left out.
+    measured_media
+        Pictures, video and sound of that request, if any.
     outputs
         Pictures of one request, which its batches of a stated size are shared by.
     """
@@ -54,6 +57,7 @@ class MachineSetup:
     max_seconds_to_first_token: float | None = None
     measured_seconds: float | None = None
     measured_work: tuple[float, float, float] | None = None
+    measured_media: MediaWork | None = None
     device_time_measured: bool = False
     outputs: float = 1.0
     method: Method = "default"
