@@ -39,6 +39,7 @@ drift: dev-env ## do the generated files match what they are made from?
 	@$(PY) tools/prices.py --check
 	@$(PY) tools/fit_shapes.py --check
 	@$(PY) tools/fit_sizes.py --check
+	@$(PY) tools/fit_media.py --check
 	@$(PY) tools/build_catalogue.py --check
 	@$(PY) tools/readme.py --check
 
@@ -54,6 +55,7 @@ data: dev-env ## rebuild the generated data, the packaged catalogue and the READ
 	@$(PY) tools/prices.py
 	@$(PY) tools/fit_shapes.py
 	@$(PY) tools/fit_sizes.py
+	@$(PY) tools/fit_media.py
 	@$(PY) tools/build_catalogue.py
 	@$(PY) tools/readme.py
 

@@ -41,7 +41,7 @@ SECONDS = ("layers", "sequences", "media_prompts", "layer_exchanges")
 """How the names of terms end that are counts: their coefficient is in seconds each."""
 
 
-PROPORTIONAL = ("all:peak",)
+PROPORTIONAL = ("work:peak",)
 """Effects that are proportional to the logarithm of a ratio: an exponent of it, not a factor."""
 
 TEXT_FORMS = ("energy.served", "duration.served", "duration.single", "two-term")
@@ -73,7 +73,7 @@ def _tables(forms: list[Form]) -> list[str]:
     lines = table("coefficient", terms, _term)
     lines.append("| measured values | " + " | ".join(f"{form.rows:,}" for form in forms) + " |")
     exponents = any(effect.strip("`") in PROPORTIONAL for effect in effects)
-    how = "`all:peak` as the exponent of `A_16 / 989 TFLOP/s`" if exponents else "as factors"
+    how = "`work:peak` as the exponent of `A_16 / 989 TFLOP/s`" if exponents else "as factors"
     lines += ["", f"Effects, {how}:", "", *table("group:name", effects, _effect)]
     lines += ["", "What is measured over what is predicted, on models left out, 95 %:", ""]
     return [*lines, *table("kind of case", kinds, _residual)]

@@ -1,4 +1,4 @@
-"""Say what undisclosed models for pictures, video and sound compute, from the open ones: data/priors/media_classes.toml.
+"""Say what undisclosed models for pictures, video and sound compute, from the open ones: media_classes.toml.
 
 python tools/fit_media.py            write
 python tools/fit_media.py --check    exit with 1 where the file is not what the models give
@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from inferprint.catalogue import Catalogue, Media, Model
+from inferprint.catalogue.compose import compose
 from inferprint.modalities.media import NO_MEDIA, MediaWork, Size
 from inferprint.quantities import Range
 from inferprint.rates import MachineSetup
@@ -28,6 +29,9 @@ TARGET = ROOT / "data" / "priors" / "media_classes.toml"
 HEAD = "# Written by tools/fit_media.py from the open models of data/models and data/media: do not edit.\n"
 OLDEST = "2023-06"
 """Open models from which sizes are taken: services no longer run older ones."""
+
+DATE = "2026-11-23"
+"""Day of the assumptions that are written."""
 
 ANCHOR_USD = 0.03
 """Price of a picture at which the regression on prices is stated."""
@@ -118,14 +122,14 @@ unit = "{unit}"
 meaning = "{meaning}"
 value = {{ {numbers} }}
 source = "calibration"
-date = "2026-11-23"
+date = "{DATE}"
 quality = "low"
 """
 
 
 def fitted() -> str:
     """Text of the file that the models give."""
-    catalogue = Catalogue.packaged()
+    catalogue = Catalogue(compose(ROOT / "data"), DATE)
     texts = [HEAD]
     for name, (modality, what) in CLASSES.items():
         sizes = _sizes(catalogue, modality)
@@ -137,12 +141,14 @@ def fitted() -> str:
     )
     texts.append(_prior("media.compute.image", "TFLOP/Mpx", meaning, _spread(pictures)))
     by_price, slope = _by_price(priced)
-    meaning = f"work of an undisclosed model for a picture sold at {ANCHOR_USD:g} USD: regression over {len(priced)} open ones"
+    sold = f"a picture sold at {ANCHOR_USD:g} USD: regression over {len(priced)} open ones"
+    meaning = f"work of an undisclosed model for {sold}"
     texts.append(_prior("media.compute.image-by-price", "TFLOP", meaning, by_price))
     meaning = "price at which that regression is stated"
     texts.append(_prior("media.compute.price", "USD", meaning, Range.exact(ANCHOR_USD)))
     texts.append(_prior("media.compute.price-slope", "", "its slope, both in logs", Range.exact(slope)))
-    meaning = f"work of an undisclosed model for a frame of 2^20 pixels of a clip: median and spread of {len(clips)} open ones"
+    frame = f"a frame of 2^20 pixels of a clip: median and spread of {len(clips)} open ones"
+    meaning = f"work of an undisclosed model for {frame}"
     texts.append(_prior("media.compute.video", "TFLOP/Mpx frame", meaning, _spread(clips)))
     return "".join(texts)
 

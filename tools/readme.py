@@ -55,6 +55,10 @@ QUANTITIES = {
     ("single_request_duration", "all"): "duration of one request alone",
     ("served_time_per_token", "all"): "time per output token, served in batches",
     ("energy_per_output_token", "ML.ENERGY v2, v3"): "GPU energy per output token, served in batches",
+    ("image_energy", "all"): "GPU energy of a picture",
+    ("image_time", "all"): "time of a pass of pictures",
+    ("video_energy", "all"): "GPU energy of a clip",
+    ("video_time", "all"): "time of a pass of clips",
 }
 """What the README's table shows, of the quantities and rows in data/validation.json."""
 
@@ -76,7 +80,7 @@ def _summary() -> str:
         rows = [row for row in _validation() if (row["quantity"], row["rows_of"]) == (quantity, rows_of)]
         by_form = {row["form"]: row for row in rows if row["left_out"] in ("model", "nothing")}
         errors = [
-            f"{by_form[form]['mdape_pct']:.1f} / {by_form[form]['p90_ape_pct']:.0f} %"
+            f"{by_form[form]['mdape_pct']:.1f} / {by_form[form]['p90_ape_pct']:.0f} %" if form in by_form else "-"
             for form in ("default", "two-term", "ecologits")
         ]
         default = by_form["default"]

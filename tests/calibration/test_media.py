@@ -162,11 +162,14 @@ def test_a_fit_finds_the_coefficients_that_made_the_data(designs, task):
     design = designs[task.spec.id]
     true = {"denoiser": 3.0, "decoder": 6.0, "denoiser_layers": 2e-4, "meeting_layers": 1e-4, "exchange": 4.0}
     level = np.exp(0.25 * design.tagged(["peak"])[:, 0])
-    made = design.terms(list(true), task.spec.view) @ np.array(list(true.values())) * level
+    costs = design.terms(list(true), task.spec.view) * np.array(list(true.values()))
+    # The peak says how well a board computes, not how fast it is launched.
+    computed = np.array([name in ("denoiser", "decoder") for name in true])
+    made = costs[:, computed].sum(axis=1) * level + costs[:, ~computed].sum(axis=1)
     points = [dataclasses.replace(p, target=t) for p, t in zip(design.points, made.tolist(), strict=True)]
     found = dict(zip(task.spec.names, fit(task.spec, Design(points)).values, strict=True))
     assert np.exp([found[name] for name in true]) == pytest.approx(list(true.values()), rel=0.05)
-    assert found["all:peak"] == pytest.approx(0.25, abs=0.02)
+    assert found["work:peak"] == pytest.approx(0.25, abs=0.02)
 
 
 # --- what was not seen ------------------------------------------------------------------------------------------------

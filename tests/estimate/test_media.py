@@ -212,7 +212,7 @@ def test_pictures_and_sound_need_no_tokens(model, fields):
     [
         (TEXT, {"input_tokens": 1, "output_tokens": 1, "input_images": "64x64"}, "input_images"),
         (TEXT, {"input_tokens": 1, "output_tokens": 1, "output_images": 1}, "output_images"),
-        (TEXT, {"input_tokens": 1, "output_tokens": 1, "output_video_seconds": 2}, "output_video_frames"),
+        (TEXT, {"input_tokens": 1, "output_tokens": 1, "output_video_seconds": 2}, "output_video_seconds"),
         (IMAGE, {"output_video_seconds": 2}, "output_video_seconds"),
         (SOUND, {"output_images": "64x64"}, "output_images"),
     ],

@@ -50,6 +50,40 @@ CASES: dict[str, dict[str, object]] = {
     "a row of fifty": {**SETUPS["unstated"], "input_tokens": 60_000, "output_tokens": 15_000, "n_requests": 50},
 }
 
+NO_TOKENS = {"input_tokens": None, "output_tokens": None}
+H100 = {"gpu_id": "h100_80gb_sxm", "country": "US"}
+
+CASES |= {
+    "picture": {**NO_TOKENS, **H100, "model_id": "flux.1-dev", "output_images": ("1024x1024",)},
+    "pictures of a batch": {**NO_TOKENS, **H100, "model_id": "sdxl", "output_images": 6, "batch_size": 4},
+    "changed picture": {
+        **NO_TOKENS,
+        **H100,
+        "model_id": "sd-1.5",
+        "input_images": ("512x512",),
+        "output_images": ("512x512",),
+        "strength": 0.6,
+    },
+    "picture of an undisclosed model": {**NO_TOKENS, "model_id": "gpt-image-1", "output_images": ("1024x1024",)},
+    "clip": {
+        **NO_TOKENS,
+        **H100,
+        "model_id": "wan2.1-14b",
+        "output_video_frames": 81,
+        "output_video_resolution": 720,
+        "replica_gpu_count": 8,
+        "gpu_count": 8,
+    },
+    "clip of an undisclosed model": {**NO_TOKENS, "model_id": "veo-3", "output_video_seconds": 8},
+    "picture in a chat": {"model_id": "qwen2.5-vl-7b", **H100, "input_images": ("1920x1080",)},
+    "sound in a chat": {"model_id": "voxtral-mini-3b", **H100, "input_audio_seconds": 30},
+    "speech to text": {**NO_TOKENS, **H100, "model_id": "whisper-large-v3", "input_audio_seconds": 90},
+    "text to speech": {**NO_TOKENS, **H100, "model_id": "orpheus-3b", "output_audio_seconds": 12},
+    "music": {**NO_TOKENS, **H100, "model_id": "stable-audio-open-1.0", "output_audio_seconds": 40},
+    "embedding": {"model_id": "bge-m3", **H100, "output_tokens": None},
+    "task without a model": {**NO_TOKENS, "model_id": None, "task": "object-detection", "input_images": ("640x480",)},
+}
+
 Values = dict[str, list[float] | None]
 
 

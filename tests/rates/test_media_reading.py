@@ -225,7 +225,7 @@ def test_tokens_of_what_is_made(name, work, tokens):
         ("qwen2.5-vl-7b", {"input_audio_seconds": 3.0}, "input_audio_seconds", "it is a model for vision"),
         ("whisper-large-v3", {"input_images": (Size(64, 64),)}, "input_images", "it is a model for audio-to-text"),
         ("llama-3.1-8b", {"output_images": (None,)}, "output_images", "makes no pictures: it is a model for text"),
-        ("llama-3.1-8b", {"output_video_seconds": 3.0}, "output_video_frames", "makes no video"),
+        ("llama-3.1-8b", {"output_video_seconds": 3.0}, "output_video_seconds", "makes no video"),
         ("llama-3.1-8b", {"output_audio_seconds": 3.0}, "output_audio_seconds", "makes no sound"),
         ("whisper-large-v3", {"output_audio_seconds": 3.0}, "output_audio_seconds", "makes no sound"),
     ],

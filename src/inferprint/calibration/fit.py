@@ -16,7 +16,7 @@ from inferprint.calibration.forms import ENERGY, MEDIA_DURATION, MEDIA_ENERGY, S
 from inferprint.calibration.left_out import left_out
 from inferprint.calibration.observations import Observations, Quantity, Refusal
 from inferprint.calibration.regression import Fitted, Spec, fit, ordinary_least_squares, predict
-from inferprint.calibration.scores import bounds_by_kind
+from inferprint.calibration.scores import FEW_MODELS_TAIL, TAIL, bounds_by_kind
 from inferprint.calibration.wall import Wall
 from inferprint.catalogue import Catalogue
 from inferprint.quantities import Z95, Range
@@ -30,6 +30,8 @@ class Task:
     ----------
     kind
         Point -> kind of case, for which a residual of its own is looked for.
+    tail
+        Share of the residuals that is left out on each side of an interval.
     """
 
     spec: Spec
@@ -37,6 +39,7 @@ class Task:
     scored: tuple[Quantity, ...]
     fit: Callable[[Spec, Design], Fitted]
     kind: Callable[[Point], str]
+    tail: float = TAIL
 
 
 def _part(point: Point) -> str:
@@ -55,8 +58,8 @@ TASKS = (
     Task(ENERGY, ("energy_per_output_token", "prompt_energy"), ("energy_per_output_token",), fit, _kind),
     Task(SERVED, ("served_time_per_token",), ("served_time_per_token",), fit, _kind),
     Task(SINGLE, SINGLE_DURATION, SINGLE_DURATION, fit, _part),
-    Task(MEDIA_ENERGY, ("image_energy", "video_energy"), ("image_energy", "video_energy"), fit, _kind),
-    Task(MEDIA_DURATION, ("image_time", "video_time"), ("image_time", "video_time"), fit, _kind),
+    Task(MEDIA_ENERGY, ("image_energy", "video_energy"), ("image_energy", "video_energy"), fit, _kind, FEW_MODELS_TAIL),
+    Task(MEDIA_DURATION, ("image_time", "video_time"), ("image_time", "video_time"), fit, _kind, FEW_MODELS_TAIL),
     Task(
         TWO_TERM, ("single_request_duration",), ("single_request_duration",), ordinary_least_squares, lambda _: "local"
     ),
@@ -127,7 +130,7 @@ def learn(task: Task, observations: Observations, catalogue: Catalogue) -> Learn
     residuals = np.log(used.target / unseen)[scored]
     rows = used.where(scored)
     kinds = [task.kind(p) for p in rows.points]
-    bounds = bounds_by_kind(residuals, kinds, rows.labels("model").tolist())
+    bounds = bounds_by_kind(residuals, kinds, rows.labels("model").tolist(), task.tail)
     return Learned(task, fitted, used, predict(fitted, used), unseen, bounds)
 
 

@@ -117,7 +117,7 @@ MEDIA_ENERGY = Spec(
     quantity="media-energy",
     view="share",
     terms=_MEDIA_TERMS,
-    effects=("all:peak",),
+    effects=("work:peak",),
 )
 
 MEDIA_DURATION = Spec(
@@ -125,7 +125,7 @@ MEDIA_DURATION = Spec(
     quantity="media-duration",
     view="seen",
     terms=_MEDIA_TERMS,
-    effects=("all:peak",),
+    effects=("work:peak",),
 )
 
 TWO_TERM = Spec(

@@ -19,6 +19,8 @@ MIN_ROWS, MIN_MODELS = 40, 2
 """Fewest rows, and models among them, from which a kind of case gets an interval of its own."""
 
 TAIL = 0.025
+FEW_MODELS_TAIL = 0.0125
+"""Tail where rows are many but models few: rows of one model err alike, and a new model is none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +69,28 @@ def score(measured: Array, predicted: Array, low: Array | None = None, high: Arr
     )
 
 
-def conformal_bounds(residuals: Array) -> Range:
+def conformal_bounds(residuals: Array, tail: float = TAIL) -> Range:
     """95 % bounds of ln(measured / predicted) from left-out residuals, by split conformal prediction.
 
-    Each tail takes the order statistic ceil((n + 1)(1 - TAIL)) of n, so that a new row from the same source lies
+    Each tail takes the order statistic ceil((n + 1)(1 - tail)) of n, so that a new row from the same source lies
     within with a probability of at least 95 %; where n is too small for that, the most extreme residual.
     """
     ordered = np.sort(residuals)
     n = len(ordered)
-    index = min(math.ceil((n + 1) * (1 - TAIL)), n) - 1
+    index = min(math.ceil((n + 1) * (1 - tail)), n) - 1
     return Range(0.0, min(float(ordered[n - 1 - index]), 0.0), max(float(ordered[index]), 0.0))
 
 
-def bounds_by_kind(residuals: Array, kinds: Sequence[str], models: Sequence[str]) -> dict[str, Range]:
+def bounds_by_kind(
+    residuals: Array, kinds: Sequence[str], models: Sequence[str], tail: float = TAIL
+) -> dict[str, Range]:
     """Bounds of all rows ("all"), and of each kind of case that has enough rows and models; others use the pooled."""
-    found = {"all": conformal_bounds(residuals)}
+    found = {"all": conformal_bounds(residuals, tail)}
     for kind in sorted(set(kinds)):
         mask = np.array([k == kind for k in kinds])
         distinct = {model for model, inside in zip(models, mask, strict=True) if inside}
         if mask.sum() >= MIN_ROWS and len(distinct) >= MIN_MODELS:
-            found[kind] = conformal_bounds(residuals[mask])
+            found[kind] = conformal_bounds(residuals[mask], tail)
     return found
 
 

@@ -260,7 +260,7 @@ def _default_left_out(task: Task, used: Design, scored: Array, by: str) -> tuple
         out = groups == name
         others = ~out & np.isfinite(residuals)
         if np.isfinite(residuals[out]).all() and others.any():
-            found = bounds_by_kind(residuals[others], _picked(kinds, others), models[others].tolist())
+            found = bounds_by_kind(residuals[others], _picked(kinds, others), models[others].tolist(), task.tail)
             held[out] = inside(residuals[out], _picked(kinds, out), found)
     return unseen * np.array([p.scale for p in rows.points]), held
 

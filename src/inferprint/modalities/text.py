@@ -86,7 +86,7 @@ def _prompt(shape: ModelShape, replica: Replica, traffic: Traffic, ranks: Any = 
     chunk = traffic.chunk_tokens
     passes = _times(_prompt_pass(shape, replica), traffic.exposed / chunk)
     return {
-        **_encoder(replica, ranks),
+        **_encoder(shape, replica, ranks),
         "fresh_input_tokens": {"prompt_linear": terms.prompt_linear_seconds(shape, replica, ranks)},
         "later_chunk_tokens": passes,
         "prompt_pairs": {
@@ -102,9 +102,9 @@ def _prompt(shape: ModelShape, replica: Replica, traffic: Traffic, ranks: Any = 
     }
 
 
-def _encoder(replica: Replica, ranks: Any) -> dict[str, dict[str, Any]]:
+def _encoder(shape: ModelShape, replica: Replica, ranks: Any) -> dict[str, dict[str, Any]]:
     """What it costs to read pictures and sound: the encoder computes in 16 bits, as attention does."""
-    seconds = ranks * terms.compute_seconds(GIGA, replica, replica.flops_16)
+    seconds = ranks * shape.encoder * terms.compute_seconds(GIGA, replica, replica.flops_16)
     return {
         "media_prompts": {"media_prompts": 1.0},
         "encoder_gflop": {"prompt_linear": seconds},

@@ -53,6 +53,8 @@ class ModelShape:
         Experts to which each token is sent.
     expert_imbalance
         Tokens of the busiest rank of experts over those of the mean rank.
+    encoder
+        Work of the encoder of pictures and sound over what is known, or usual.
     unpacking, cache_unpacking, windowed_cache_unpacking
         Time to read and unpack the weights, or the cache of the full or windowed layers, over the time to read their
         bytes.
@@ -77,6 +79,7 @@ class ModelShape:
     kv_heads: Any = np.inf
     experts_per_token: Any = 0.0
     expert_imbalance: Any = 1.0
+    encoder: Any = 1.0
     unpacking: Any = 1.0
     cache_unpacking: Any = 1.0
     windowed_cache_unpacking: Any = 1.0

@@ -29,8 +29,10 @@ def denoiser_of(situation: Situation) -> Denoiser:
         Nothing is known that its work could be told from.
     """
     media = situation.catalogue.media[situation.model.id]
-    held, _ = drawn_sizes(situation.model, situation.sizes, situation.sampler)
-    params = (media.denoiser_params_b or held) * BILLION
+    total, _ = drawn_sizes(situation.model, situation.sizes, situation.sampler)
+    params = (media.denoiser_params_b or total) * BILLION
+    # Some published sizes leave the text encoders out.
+    held = np.maximum(total, (media.denoiser_params_b or 0.0) + (media.text_encoder_params_b or 0.0))
     found = Denoiser(
         linear=Polynomial(),
         attention=Polynomial(),
@@ -56,7 +58,7 @@ def denoiser_of(situation: Situation) -> Denoiser:
 
 
 def total_flop(situation: Situation, denoiser: Denoiser, work: MediaWork) -> Any:
-    """FLOP of a request for pictures or clips: denoiser and decoder."""
+    """FLOP of a request for pictures or clips: text encoders, denoiser and decoder."""
     columns = MediaReader(situation.catalogue, situation.model, situation.base).columns(work)
     both = ((denoiser.linear, denoiser.attention), "evaluations", "evaluation_volume", "evaluation_pairs")
     flop = sum(
@@ -64,6 +66,7 @@ def total_flop(situation: Situation, denoiser: Denoiser, work: MediaWork) -> Any
         for part in both[0]
     )
     decoder = denoiser.decoder
+    flop = flop + denoiser.prompt_flop * columns["prompts"]
     return flop + decoder.per_volume * columns["output_volume"] + decoder.per_pair * columns["output_pairs"]
 
 

@@ -27,6 +27,9 @@ from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation
 from inferprint.units import BYTES_PER_GB
 
+MEASURED_GENERATIONS = ("ampere", "hopper", "blackwell")
+"""Generations of the accelerators on which pictures and clips were measured."""
+
 ENERGY, DURATION = "energy.media", "duration.media"
 """The learned forms of what a denoiser makes."""
 
@@ -117,9 +120,7 @@ def _point(situation: Situation, case: Case, denoiser: Denoiser) -> tuple[Any, A
         raise InvalidInput("batch_size", f"{given:g} pictures", hint=f"1 to {MAX_BATCH}.")
     prior = situation.batch_prior
     batch = given or situation.sampler.spread(f"batch size:{situation.host_name}", prior.value, minimum=1.0)
-    if setup.replica_gpu_count is not None:
-        return float(setup.replica_gpu_count), batch
-    return _fewest(situation, case, denoiser), batch
+    return _devices(situation, case, denoiser), batch
 
 
 def _of_tokens(setup: MachineSetup) -> tuple[tuple[str, object], ...]:
@@ -131,15 +132,21 @@ def _of_tokens(setup: MachineSetup) -> tuple[tuple[str, object], ...]:
     )
 
 
-def _fewest(situation: Situation, case: Case, denoiser: Denoiser) -> Any:
-    """The fewest devices that hold the weights, of those that are there."""
+def _devices(situation: Situation, case: Case, denoiser: Denoiser) -> Any:
+    """Devices of a replica: stated, or the fewest of those that are there that hold the weights.
+
+    Devices that share a picture share the weights too, which is the least that they must hold.
+    """
+    stated = situation.setup.replica_gpu_count
     room = (case.gpu.memory_gb or 0.0) * BYTES_PER_GB * situation.prior("memory.usable-share").value.value
-    most = float(situation.hosting.pool or REPLICA_SIZES[-1])
+    most = float(stated or situation.hosting.pool or REPLICA_SIZES[-1])
     needed = denoiser.held_bytes
     if central(needed) > most * room:
         what = f"{situation.model.id} in {situation.precision.id}"
         fewest = float(np.ceil(central(needed) / room))
         raise does_not_fit(what, f"{most:g} x {case.gpu.name}", central(needed), most * room, fewest)
+    if stated is not None:
+        return float(stated)
     sizes = np.array(REPLICA_SIZES, dtype=float)
     index = np.searchsorted(sizes * room, needed)
     return np.minimum(sizes[np.minimum(index, len(sizes) - 1)], most)
@@ -150,7 +157,7 @@ def _unknown(situation: Situation, case: Case) -> Any:
     factor: Any = 1.0
     if situation.setup.engine is None:
         factor = situation.drawn("engine of media", "media.engine")
-    if case.gpu.device_class != "datacenter":
+    if not (case.gpu.memory_kind == "hbm" and case.gpu.generation in MEASURED_GENERATIONS):
         factor = factor * situation.drawn("unmeasured accelerator", "media.unmeasured-accelerator")
     if situation.base.name == "sound":
         factor = factor * situation.drawn("physics only", "physics-only")

@@ -43,12 +43,16 @@ GROUPS: Mapping[str, frozenset[str]] = {
     "prompt": frozenset({"prompt_linear", "prompt_pipelined", "prompt_attention"}),
     "reads": frozenset({"dense_weights", "expert_weights", "kv_reads"}),
     "layers": frozenset({"layers"}),
+    "work": frozenset({"denoiser", "decoder"}),
 }
 """Terms that an effect of a group multiplies; effects of the group "all" multiply every term."""
 
 
 REFERENCE_FLOPS = 989e12
 """Dense 16-bit FLOP/s of an H100, at which the effect of the peak is none."""
+
+MEASURED_FLOPS = (312e12, 2250e12)
+"""Least and highest peak of the accelerators that its effect was learned on, A100 and B200: beyond them it stays."""
 
 Tags = Mapping[str, float]
 """Names of the effects that may hold, and how much of each: 1, or what the effect is proportional to."""
@@ -61,8 +65,8 @@ def tags_of(situation: Situation, case: Case) -> Tags:
     arithmetic = precision.arithmetic if executed.get(precision.arithmetic) else "fp16"
     named = {situation.engine.id, precision.effect, f"{arithmetic}-arithmetic"}
     named |= {name for name in (gpu.generation, gpu.memory_kind, gpu.device_class) if name}
-    peak = (gpu.fp16_dense_tflops or 0.0) * TERA / REFERENCE_FLOPS
-    return {**dict.fromkeys(sorted(named), 1.0), "peak": math.log(peak) if peak else 0.0}
+    peak = float(np.clip((gpu.fp16_dense_tflops or 0.0) * TERA, *MEASURED_FLOPS))
+    return {**dict.fromkeys(sorted(named), 1.0), "peak": math.log(peak / REFERENCE_FLOPS)}
 
 
 def level_of(form: Form, tags: Tags) -> tuple[str, ...]:

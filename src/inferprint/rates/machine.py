@@ -49,7 +49,7 @@ from inferprint.rates.operating_point import (
     operating_point,
     record_operating_point,
 )
-from inferprint.rates.per_second import manufacture, per_second
+from inferprint.rates.per_second import idle_power, manufacture, per_second
 from inferprint.rates.serving import replica_of, serving_of, traffic_of
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, counted
@@ -183,7 +183,7 @@ def situation_of(
 def shape_of(situation: Situation) -> ModelShape:
     """The shape of a situation's model."""
     s = situation
-    return model_shape(
+    found = model_shape(
         s.catalogue,
         s.model,
         _written_by(s),
@@ -193,6 +193,10 @@ def shape_of(situation: Situation) -> ModelShape:
         bytes_per_param=s.setup.bytes_per_param,
         undisclosed_format=s.format_undisclosed,
     )
+    if not s.sizes.predicted:
+        return found
+    spread = s.prior("media.encoder-spread").value
+    return replace(found, encoder=s.sampler.spread(f"encoder:{s.model.id}", spread))
 
 
 def _written_by(situation: Situation) -> Sizes:
@@ -397,6 +401,9 @@ def _by_forms(
     (energy, energy_details), seconds, (duration, details) = served_rates(situation, case, shape, replica, traffic)
     if situation.engine.split == "layers":
         energy = energy + seconds * full(waiting_power(situation, case, devices))[:, None]
+    if situation.physics_only:
+        # Small passes wait for their launch, which was learned on larger work: a board that waits draws this at least.
+        energy = np.maximum(energy, seconds * full(devices * idle_power(situation, case.gpu))[:, None])
     # A board draws at most its limit: what takes this energy takes at least this long.
     seconds = np.maximum(seconds, device_seconds(energy, full(devices)[:, None], case.gpu.max_power_w))
     return energy, seconds, duration, (*energy_details, *details)

@@ -206,7 +206,15 @@ _WANTED = {
 
 
 def _check(model: Model, modality: Modality, asked: MediaWork) -> None:
-    """Refuse what the model does not make."""
+    """Refuse what the model does not read or make."""
+    given = (
+        ("input_audio_seconds", asked.input_audio_seconds, "sound"),
+        ("input_video_seconds", asked.input_video_seconds, "video"),
+        ("input_images", asked.input_images if modality.name == "sound" else None, "pictures"),
+    )
+    for field, value, what in given:
+        if value:
+            raise InvalidInput(field, f"{model.id} takes no {what}: it makes {modality.name}s", hint=HINT)
     for made, names in _WANTED.items():
         stated = [name for name in names if getattr(asked, name) not in (None, ())]
         if made != modality.name and stated and not (made == "sound" and "audio" in model.modality):

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from inferprint.catalogue import Catalogue, Model
+from inferprint.errors import Undisclosed
 from inferprint.modalities.base import Modality
 from inferprint.modalities.media import NEUTRAL, NO_MEDIA, MediaWork
 from inferprint.modalities.text import TEXT
@@ -37,7 +38,13 @@ MAX_KEPT = 4096
 
 
 def modality_of(catalogue: Catalogue, model: Model) -> Modality:
-    """How a model works: on tokens, whatever they stand for, or by a denoiser."""
+    """How a model works: on tokens, whatever they stand for, or by a denoiser.
+
+    Raises
+    ------
+    Undisclosed
+        No record says how it makes pictures, video or sound.
+    """
     if model.modality in READERS:
         from inferprint.modalities.embedding import EMBEDDING
 
@@ -45,7 +52,10 @@ def modality_of(catalogue: Catalogue, model: Model) -> Modality:
     if model.modality not in MAKERS:
         return TEXT
     media = catalogue.media.get(model.id)
-    by_tokens = media is not None and media.backbone == "autoregressive"
+    if media is None:
+        hint = f"Add a record [[media]] with id = '{model.id}' to the folder of --catalog: see docs/catalogue.md."
+        raise Undisclosed(f"nothing is known of how {model.id} makes what it makes", hint=hint, field="model_id")
+    by_tokens = media.backbone == "autoregressive"
     # Pictures of undisclosed models are sold by the piece: their price says more than tokens that only bill them.
     if by_tokens and not (model.modality == "image" and model.total_params_b is None):
         return TEXT

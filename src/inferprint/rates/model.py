@@ -155,8 +155,6 @@ CLASS_SIZES = {
     "embedding": "size.embedding",
     "rerank": "size.embedding",
     "classifier": "size.embedding",
-    "vision-encoder": "size.vision-encoder",
-    "audio-encoder": "size.audio-encoder",
 }
 """Assumption about the size of a model of a kind that no price per token tells."""
 

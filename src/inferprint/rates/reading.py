@@ -141,7 +141,7 @@ class Reading(NamedTuple):
         columns["media_tokens"] += read.tokens
         columns["cross_tokens"] += read.cross_positions
         columns["passes"] = max(columns["passes"], read.windows)
-        linear, attention = encoder_gflop(self.catalogue, rule, read)
+        linear, attention = encoder_gflop(self.catalogue, self.model, rule, read)
         columns["encoder_gflop"] += linear
         columns["encoder_attention_gflop"] += attention
 
@@ -167,7 +167,7 @@ class Reading(NamedTuple):
         if asked.output_images or self._makes("image"):
             if media is None or media.tokens_per_image is None:
                 raise self._cannot("output_images", "pictures")
-            columns["written_tokens"] += self._picture_tokens(media, asked, trail)
+            self._say(columns, self._picture_tokens(media, asked, trail))
         spoken = asked.output_audio_tokens or 0.0
         if asked.output_audio_seconds and not spoken:
             if media is None or media.tokens_per_second is None or "audio-to-text" in self.model.modality:
@@ -179,7 +179,14 @@ class Reading(NamedTuple):
             )  # fmt: skip
         elif self._makes("text-to-audio") and not spoken:
             raise InvalidInput("output_audio_seconds", "is missing", hint="Seconds of sound to make, above 0.")
-        columns["written_tokens"] += spoken * ((media.evaluations_per_token if media else None) or 1)
+        self._say(columns, spoken)
+
+    def _say(self, columns: dict[str, float], tokens: float) -> None:
+        """Add tokens that are written once for each evaluation of guidance: sequences apart, each of this length."""
+        media = self.media
+        sequences = float((media.evaluations_per_token if media is not None else None) or 1) if tokens else 1.0
+        columns["written_tokens"] += tokens * sequences
+        columns["passes"] = max(columns["passes"], sequences)
 
     def _makes(self, modality: str) -> bool:
         return self.model.modality == modality
@@ -191,7 +198,7 @@ class Reading(NamedTuple):
         share = sum((size or usual).megapixels for size in pictures) / usual.megapixels
         tokens = share * (media.tokens_per_image or 0)
         trail.add("picture tokens", tokens, "tokens", "derived", f"{media.tokens_per_image} for {usual}")
-        return tokens * (media.evaluations_per_step or media.evaluations_per_token or 1)
+        return tokens
 
     def _cannot(self, field: str, what: str) -> InvalidInput:
         return InvalidInput(
@@ -201,7 +208,7 @@ class Reading(NamedTuple):
         )
 
 
-def encoder_gflop(catalogue: Catalogue, rule: TokenRule, read: Read) -> tuple[float, float]:
+def encoder_gflop(catalogue: Catalogue, model: Model, rule: TokenRule, read: Read) -> tuple[float, float]:
     """Work of an encoder for what it reads, outside and in the products of attention [1e9 FLOP].
 
     An encoder of which nothing is published is the usual one.
@@ -210,7 +217,9 @@ def encoder_gflop(catalogue: Catalogue, rule: TokenRule, read: Read) -> tuple[fl
         # The model reads by itself what others need an encoder for.
         return 0.0, 0.0
     priors = catalogue.priors
-    params = rule.encoder_params_b if rule.encoder_params_b is not None else priors["media.encoder-params"].value.value
+    usual = priors["media.encoder-params"].value.value
+    # No part is larger than the whole.
+    params = rule.encoder_params_b if rule.encoder_params_b is not None else min(usual, model.total_params_b or usual)
     layers = rule.encoder_layers or priors["media.encoder-layers"].value.value
     width = rule.encoder_hidden_size or priors["media.encoder-width"].value.value
     return (
@@ -234,7 +243,7 @@ LEAST_DECODER = 0.02
 """Share of a model for speech that writes where its encoder is all but all of it."""
 
 
-USUAL_PICTURE = Size(1024, 768)
+USUAL_PICTURE = Size(640, 480)
 """A picture of which only the tokens are known."""
 
 
@@ -247,6 +256,6 @@ def encoder_of_tokens(catalogue: Catalogue, model: Model, tokens: float) -> Mapp
     if rule is None:
         return {}
     read = IMAGE_RULES[rule.rule](*USUAL_PICTURE, rule.parameters)
-    linear, attention = encoder_gflop(catalogue, rule, read)
+    linear, attention = encoder_gflop(catalogue, model, rule, read)
     each = tokens / max(read.tokens + read.cross_positions, 1.0)
     return {"encoder_gflop": linear * each, "encoder_attention_gflop": attention * each}
