@@ -26,19 +26,25 @@ ServingClass = Literal[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Record:
-    """What every record has: a key and the origin of its values."""
+    """What every record has: a key and the origin of its values.
+
+    A catalogue builds each record once. Comparing and printing field by field would cost every start of the program.
+    """
 
     id: str
     provenance: Mapping[str, Provenance] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
 
     def origin(self, name: str) -> Provenance:
         """Origin of the field `name`."""
         return self.provenance.get(name) or self.provenance[""]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Model(Record):
     """A model: its size, its shape and the names it goes by.
 
@@ -75,7 +81,7 @@ class Model(Record):
     release_date: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Media(Record):
     """How a model makes pictures, video or sound, and what it does where nobody says; `id` is the model's.
 
@@ -162,7 +168,7 @@ class Media(Record):
     price_unit: PriceUnit | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TokenRule(Record):
     """How models turn a picture, a video or sound that they are given into tokens, and the encoder that does it.
 
@@ -191,7 +197,7 @@ class TokenRule(Record):
     encoder_hidden_size: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Gpu(Record):
     """An accelerator, or a whole chip that computes: memory, dense rates, power, manufacture.
 
@@ -223,7 +229,7 @@ class Gpu(Record):
     reference_node: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Node(Record):
     """A machine or cloud instance; host values exclude the accelerators and are the instance's own share."""
 
@@ -242,7 +248,7 @@ class Node(Record):
     use_life_years: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Service(Record):
     """A managed endpoint: what probably runs it, and where.
 
@@ -270,7 +276,7 @@ class Service(Record):
     wue_l_per_kwh: Range | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Speed(Record):
     """How fast a service answered with a model; `id` is "service:model".
 
@@ -292,7 +298,7 @@ class Speed(Record):
     time_to_first_token_s: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Region(Record):
     """A cloud region; `id` is "cloud:region" because region names repeat across clouds."""
 
@@ -307,7 +313,7 @@ class Region(Record):
     grid_gco2e_per_kwh: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Operator(Record):
     """The average of a data-centre operator's fleet, or a generic default; one record a year.
 
@@ -320,7 +326,7 @@ class Operator(Record):
     wue_l_per_kwh: Range | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Grid(Record):
     """Electricity of a zone: greenhouse gas, water and primary energy per kWh at the meter."""
 
@@ -339,7 +345,7 @@ class Grid(Record):
     default_for_zone: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Precision(Record):
     """A number format of weights: what the file weighs and in which arithmetic it is executed.
 
@@ -353,7 +359,7 @@ class Precision(Record):
     effect: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Form(Record):
     """Coefficients of one learned form, with their covariance and the errors that it makes on what it has not seen.
 
@@ -384,7 +390,7 @@ class Form(Record):
     residual: Mapping[str, Range]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Prior(Record):
     """An assumption with its 95 % range, used where the caller and the catalogue are silent."""
 
@@ -393,7 +399,7 @@ class Prior(Record):
     value: Range
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ShapeFit(Record):
     """A log-log regression of a shape fact on total and active size over the open models of the catalogue.
 
@@ -408,7 +414,7 @@ class ShapeFit(Record):
     models: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Price(Record):
     """What hosts ask for a model, in USD per million tokens, by host; `id` is the model's.
 
@@ -422,7 +428,7 @@ class Price(Record):
     rule: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SizeForm(Record):
     """How sizes are predicted from prices in one way: `id` is "target:form", such as "total:both".
 
@@ -444,7 +450,7 @@ class SizeForm(Record):
     models: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SizeFit(Record):
     """The regression of ln(size in billions) at one host; `id` is "target:form:host".
 

@@ -23,7 +23,7 @@ from inferprint.quantities import equation
 Terms = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelShape:
     """What a model makes the hardware read and compute; scalars or arrays over draws.
 
@@ -92,7 +92,7 @@ class ModelShape:
         object.__setattr__(self, "expert_params", found)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Replica:
     """The devices that hold one copy of the model; scalars or arrays over draws.
 
@@ -157,7 +157,7 @@ class Steps:
     draft_cost: Any = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Traffic:
     """What else is on the replica: requests per decode step, and the usual lengths of the others [tokens].
 

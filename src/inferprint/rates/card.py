@@ -113,7 +113,7 @@ class TermDetail:
     level: Level
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MachineDraws:
     """Unit rates with draws. Matrices (SIZE, features), vectors (SIZE,); element 0 of axis 0 is central.
 
@@ -179,7 +179,7 @@ class MachineDraws:
         return cls(**arrays, details=cases[index[0]].details)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class MachineCard:
     """Rates of one model on one way of hosting it.
 

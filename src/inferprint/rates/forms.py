@@ -162,7 +162,7 @@ def media_residual(situation: Situation, form: Form) -> Any:
     return situation.form_error(form, "video" if situation.base.name == "video" else "image")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Applied:
     """A form for a case: its coefficients, its level without the residual, and what that is made of."""
 
