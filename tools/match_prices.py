@@ -220,10 +220,12 @@ def listed() -> Iterator[tuple[str, Any]]:
 def own_content() -> Content:
     """The catalogue without what this tool writes."""
     content, extra, places = read_folder(DATA, strict=False)
+    written = {key for (_, key), where in places.items() if where.startswith(PRICED_MODELS)}
     for (folder, key), where in places.items():
         if where.startswith(PRICED_MODELS):
             del content[folder][key]
-    add_names(content, [(where, table) for where, table in extra if not where.startswith(PRICED_NAMES)])
+    own = [(w, table) for w, table in extra if not w.startswith(PRICED_NAMES) and table.get("model") not in written]
+    add_names(content, own)
     return content
 
 
