@@ -36,6 +36,9 @@ DATE = "2026-11-23"
 ANCHOR_USD = 0.03
 """Price of a picture at which the regression on prices is stated."""
 
+PRICED_BY = ("second of video",)
+"""What undisclosed models are sold by, whose price scales the work of their class."""
+
 CLASSES = {
     "image": ("image", "a model for pictures"),
     "video": ("video", "a model for video"),
@@ -150,6 +153,11 @@ def fitted() -> str:
     frame = f"a frame of 2^20 pixels of a clip: median and spread of {len(clips)} open ones"
     meaning = f"work of an undisclosed model for {frame}"
     texts.append(_prior("media.compute.video", "TFLOP/Mpx frame", meaning, _spread(clips)))
+    for unit in PRICED_BY:
+        asked = [m.price_usd for m in catalogue.media.values() if m.price_unit == unit and m.price_usd]
+        meaning = f"price of a {unit} of a usual model: median of {len(asked)}"
+        name = f"media.price.{unit.replace(' ', '-')}"
+        texts.append(_prior(name, "USD", meaning, Range.exact(float(np.median(asked)))))
     return "".join(texts)
 
 

@@ -95,7 +95,7 @@ def test_many_works_share_a_card(table, tmp_path, options, estimator):
 
 def test_lists_and_numbers_of_parquet(tmp_path, read, options, estimator):
     path = tmp_path / "t.parquet"
-    rows = f"""('{IMAGE}', ['1024x1024', '512x512'], 20, NULL, true), ('{SOUND}', NULL, NULL, 30.5, NULL),
+    rows = f"""('{IMAGE}' , ['1024x1024', '512x512'], 20, NULL, false), ('{SOUND}', NULL, NULL, 30.5, NULL),
         ('{IMAGE}', []::VARCHAR[], NULL, NULL, false)"""
     duckdb.execute(
         "COPY (SELECT * FROM (VALUES " + rows + ") t(model_id, output_images, input_steps, output_audio_seconds, "
@@ -135,7 +135,7 @@ BAD = [
     ({"image_detail": "medium"}, "image_detail", "'medium' is unknown"),
     ({"media_tokens_included": "maybe"}, "media_tokens_included", "'maybe' is neither true nor false"),
     ({"task": "painting"}, "task", "'painting' is unknown"),
-    ({"model_id": TEXT, "input_images": "64x64"}, "input_images", "llama-3.1-8b reads no pictures"),
+    ({"model_id": TEXT, "input_images": "64x64", "output_tokens": 5}, "input_images", "llama-3.1-8b reads no pictures"),
     ({"model_id": TEXT}, "input_tokens", "is missing"),
     ({"model_id": TEXT, "input_tokens": 5}, "output_tokens", "is missing"),
     ({"model_id": EYE, "input_tokens": -1, "input_images": "64x64"}, "input_tokens", "-1 is below 0"),

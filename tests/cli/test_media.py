@@ -133,6 +133,6 @@ def test_what_cannot_be_names_its_option(call, arguments, message, hint, option)
     assert lines[-1] == f"  Option: {option}"
 
 
-@pytest.mark.parametrize("command", ["plan", "sweep", "fleet"])
+@pytest.mark.parametrize("command", ["plan", "fleet"])
 def test_commands_for_serving_text_take_no_pictures(call, command):
     assert "--image" not in call(command, "--help")[1]

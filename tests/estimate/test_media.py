@@ -196,7 +196,7 @@ def test_models_on_tokens_need_them(model, fields, field):
     [
         ("text-embedding-3-small", {"input_tokens": 300}),
         (EAR, {"input_audio_seconds": 60}),
-        (EYE, {"input_images": "1024x768"}),
+        (EYE, {"input_images": "1024x768", "output_tokens": 20}),
         (IMAGE, {}),
         (IMAGE, {"output_images": 2}),
         (VIDEO, {"output_video_seconds": 5}),
@@ -278,10 +278,9 @@ def test_what_is_assumed_of_the_work_is_listed():
     assert stated.usage_energy_wh == result.usage_energy_wh
 
 
-def test_an_answer_that_nobody_states_is_listed():
-    silent = estimate(EYE, input_images="1024x768", input_tokens=20)
-    (entry,) = (entry for entry in silent.assumptions if entry.field == "output_tokens")
-    assert entry.value == 0
+def test_an_answer_must_be_stated():
+    with pytest.raises(InvalidInput, match="output_tokens: is missing"):
+        estimate(EYE, input_images="1024x768", input_tokens=20)
     answered = estimate(EYE, input_images="1024x768", input_tokens=20, output_tokens=50)
     assert "output_tokens" not in {entry.field for entry in answered.assumptions}
 
@@ -303,7 +302,7 @@ def test_pictures_are_those_of_one_request_and_tokens_those_of_all():
 
 
 def test_two_pictures_are_twice_one():
-    one, two = (estimate(EYE, input_images=n * ["1024x1024"], input_tokens=0) for n in (1, 2))
+    one, two = (estimate(EYE, input_images=n * ["1024x1024"], input_tokens=0, output_tokens=1) for n in (1, 2))
     tokens = [next(e.value for e in r.trail if e.field == "media tokens") for r in (one, two)]
     assert tokens[1] == 2 * tokens[0]
 

@@ -18,7 +18,7 @@ MPX = 2**20
 def asked(name: str, **work) -> tuple[dict[str, float], dict[str, Entry]]:
     """Columns of what is asked of a model, and what was assumed, by field."""
     model, media = CATALOGUE.models[name], CATALOGUE.media[name]
-    columns, trail = Making(CATALOGUE, model, media, modality_of(CATALOGUE, model)).work(MediaWork(**work))
+    columns, trail = Making(CATALOGUE, model, media, modality_of(CATALOGUE, model)).work(MediaWork(**work))[:2]
     return columns, {entry.field: entry for entry in trail.entries}
 
 
@@ -111,8 +111,8 @@ class TestClips:
         "work, frames",
         [
             ({"output_video_frames": 33.0}, 33),
-            ({"output_video_seconds": 5.0, "output_video_frames_per_s": 24.0}, 120),
-            ({"output_video_seconds": 2.0}, 32),  # at the 16 frames per second of Wan 2.1
+            ({"output_video_seconds": 5.0, "output_video_frames_per_s": 24.0}, 121),  # 120, in whole latent frames
+            ({"output_video_seconds": 2.0}, 33),  # 32 at the 16 frames per second of Wan 2.1
             ({"output_video_seconds": 0.001}, 1),
         ],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -196,16 +198,36 @@ def test_pictures_cost_more_than_no_pictures():
 @pytest.mark.parametrize(
     "name, work, tokens",
     [
-        ("janus-pro-7b", {"output_images": (None,)}, 576 * 2),  # with and without the prompt
-        ("janus-pro-7b", {"output_images": (None, None)}, 2 * 576 * 2),
+        ("janus-pro-7b", {"output_images": (None,)}, 576),
+        ("janus-pro-7b", {"output_images": (None, None)}, 2 * 576),
         ("orpheus-3b", {"output_audio_seconds": 10.0}, 820),
-        ("musicgen-large", {"output_audio_seconds": 30.0}, 1500 * 2),
+        ("musicgen-large", {"output_audio_seconds": 30.0}, 1500),
         ("gpt-image-1", {"output_images": (Size(1024, 1024),)}, 1056),  # OpenAI, medium quality
         ("gpt-4o-audio-preview", {"output_audio_tokens": 1200.0}, 1200),
     ],
 )
 def test_tokens_of_what_is_made(name, work, tokens):
     assert read(name, **work)["written_tokens"] == tokens
+
+
+@pytest.mark.parametrize(
+    "name, work", [("janus-pro-7b", {"output_images": (None,)}), ("musicgen-large", {"output_audio_seconds": 30.0})]
+)
+def test_guidance_is_a_second_sequence_with_the_same_prompt(name, work):
+    columns = {**read(name, **work), "input_tokens": 40.0, "cached_input_tokens": 0.0, "output_tokens": 0.0}
+    counted = TEXT.count({**columns, "n_requests": 1.0, "measured_seconds": 0.0}, 0.0, min)
+    found = dict(zip(TEXT.names, counted, strict=True))
+    length = columns["written_tokens"]
+    assert found["fresh_input_tokens"] == 2 * 40
+    assert found["output_context"] == 2 * length * (40 + length / 2)
+
+
+@pytest.mark.parametrize("seconds", [20.0, 600.0])
+def test_sound_in_a_chat_stands_in_one_context(seconds):
+    # Voxtral: 12.5 tokens a second of 30 s windows, all of which an answer looks back at
+    work = read("voxtral-mini-3b", input_audio_seconds=seconds)
+    assert work["passes"] == 1.0
+    assert work["media_tokens"] == 375 * math.ceil(seconds / 30)
 
 
 # --- what is not read or made -----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from inferprint.batch.files import (
     write_totals,
 )
 from inferprint.batch.options import IDENTITY, RunOptions
-from inferprint.batch.rows import Beside, Checked, Reject, check, explained
+from inferprint.batch.rows import Checked, Reject, check, explained
 from inferprint.batch.setups import Pair, Part, Setups
 from inferprint.batch.summary import Counts, Summary
 from inferprint.batch.tables import NUMERIC_FIELDS, Chunk, Table, open_table
@@ -31,14 +31,16 @@ from inferprint.batch.times import work_columns
 from inferprint.batch.totals import ALL, Dimension, Total, shares_of, split_by, totals_of
 from inferprint.errors import FileProblem, InvalidInput
 from inferprint.estimate import Estimator, Request
-from inferprint.estimate.estimate import work_beside_text
+from inferprint.estimate.estimate import check_fit, work_beside_text
 from inferprint.estimate.media import MEDIA_FIELDS
 from inferprint.estimate.request import TOKEN_FIELDS, WRITTEN_FIELDS
 from inferprint.estimate.result import work_trail
+from inferprint.modalities.media import MediaWork
 from inferprint.provenance.trace import Entry
 from inferprint.quantities import BREAKDOWN, RESULTS
 from inferprint.rates import OUTPUT_NAMES, apply
 from inferprint.rates.draws import Array
+from inferprint.rates.media import MediaReader
 
 NO_TOKENS = "no-tokens"
 """The skip rule for records with neither input nor output tokens, nor pictures, video or sound."""
@@ -182,7 +184,7 @@ class Run:
         refused = zip(rows[~fits].tolist(), setups[~fits].tolist(), strict=True)
         found = [Reject(row, *(errors[setup] or ("", ""))) for row, setup in refused] + checked.rejects
         rows, setups = rows[fits], setups[fits]
-        columns, unmakeable = self._beside_text(checked.beside, rows, setups)
+        columns, unmakeable = self._beside_text(checked, rows, setups)
         found += unmakeable
         fits = ~np.isin(rows, [reject.index for reject in unmakeable])
         lines = [(chunk.rows[r.index], r.field, r.reason, chunk.texts[r.index]) for r in found]
@@ -194,11 +196,12 @@ class Run:
             self._kept(table, chunk, checked, (rows[fits][first], setups[fits][first], columns), impacts)
 
     def _beside_text(
-        self, beside: Beside, rows: NDArray[np.intp], setups: NDArray[np.intp]
+        self, checked: Checked, rows: NDArray[np.intp], setups: NDArray[np.intp]
     ) -> tuple[ByRequest, list[Reject]]:
         """Work columns of what each of the rows holds beside text, and the rows whose models do not read or make it."""
         columns: dict[tuple[int, int], Mapping[str, float]] = {}
-        refused = []
+        refused: list[Reject] = []
+        beside = checked.beside
         for key, which in split_by(setups * len(beside.works) + beside.codes[rows]):
             number, code = divmod(key, len(beside.works))
             setup, request = self._setups.setups[number], beside.requests[code]
@@ -208,6 +211,7 @@ class Run:
             except InvalidInput as error:
                 refused += [Reject(row, error.field, explained(error)) for row in rows[which].tolist()]
                 continue
+            refused += _unfit(setup.pair.machine.media, beside.works[code], checked.numbers, rows[which])
             noted = self._noted[setup.pair.machine.model]
             if len(noted) < MOST_NOTED and request not in noted:
                 named = replace(request, model_id=setup.request.model_id, task=setup.request.task)
@@ -394,6 +398,20 @@ def _service(pair: Pair | None) -> str:
         return ""
     kind = {"cloud": "cloud instance", "own": "own machine", "desk": "desk"}.get(pair.machine.hosting, "unstated")
     return pair.machine.service or f"({kind})"
+
+
+def _unfit(reader: MediaReader, work: MediaWork, numbers: Mapping[str, Array], rows: NDArray[np.intp]) -> list[Reject]:
+    """The rows whose tokens their model does not write, or that cannot hold those of what is given."""
+    written = numbers["output_tokens"][rows] > 0
+    suspects = rows if work.tokens_included else rows[written] if not reader.writes_text else rows[:0]
+    found = []
+    for row in suspects.tolist():
+        n = numbers["n_requests"][row]
+        try:
+            check_fit(reader, work, numbers["input_tokens"][row] / n, numbers["output_tokens"][row] / n)
+        except InvalidInput as error:
+            found.append(Reject(row, error.field, explained(error)))
+    return found
 
 
 def _by_row(each: Sequence[Mapping[str, float]], rows: NDArray[np.intp], pair: Pair | None) -> dict[str, Array]:

@@ -153,7 +153,7 @@ class Setups:
     def _with_cards(self, request: Request, timing: int) -> Setup:
         """A setup with its cards; a measured time goes the way that a single request's would go."""
         pair = self.pair(request)
-        if timing != _UNTIMED and "output_tokens" not in pair.machine.modality.names:
+        if timing != _UNTIMED and not pair.machine.media.writes_text:
             return self._without_tokens(request, timing)
         fixed_batch = request.batch_size is not None or pair.machine.hosting == "desk"
         if timing == _DURATION and fixed_batch:

@@ -116,8 +116,9 @@ class Media(Record):
         How a picture that is given enters: its tokens beside the latent ones, or as the latents themselves.
     steps, evaluations_per_step
         Usual ones; 2 evaluations with guidance by a second prompt.
-    width_px, height_px, sizes, min_mpx, max_mpx, max_edge_px
-        Usual size; the only sizes that it makes, as "WxH"; limits on the area [2^20 pixels] and on a side.
+    width_px, height_px, sizes, min_mpx, max_mpx, max_edge_px, multiple_px
+        Usual size; the only sizes that it makes, as "WxH"; limits on the area [2^20 pixels] and on a side; of what
+        sides are multiples.
     frames, frames_per_s, seconds
         Of a usual clip.
     tokens_per_image, tokens_per_second, evaluations_per_token
@@ -158,6 +159,7 @@ class Media(Record):
     min_mpx: float | None = None
     max_mpx: float | None = None
     max_edge_px: int | None = None
+    multiple_px: int | None = None
     frames: int | None = None
     frames_per_s: float | None = None
     seconds: float | None = None

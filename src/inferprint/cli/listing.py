@@ -10,7 +10,7 @@ from inferprint.techniques.apply import available
 from inferprint.techniques.base import Parameter, Technique
 
 FIELDS = {
-    "models": ("id", "developer", "total_params_b", "active_params_b", "context_length", "release_date"),
+    "models": ("id", "developer", "modality", "total_params_b", "active_params_b", "context_length", "release_date"),
     "gpus": ("id", "name", "memory_gb", "memory_bandwidth_gb_per_s", "fp16_dense_tflops", "max_power_w"),
     "nodes": ("id", "gpu", "gpu_count", "host_active_power_w", "host_embodied_kgco2e"),
     "services": ("id", "name", "serving_class", "country", "pue", "output_tokens_per_s"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferprint.cli.options import CATALOG, JSON, PLAN, SETUP, SWEEP, WORK, estimator_of, takes_request
+from inferprint.cli.options import CATALOG, JSON, MEDIA, PLAN, SETUP, SWEEP, WORK, estimator_of, takes_request
 from inferprint.errors import InvalidInput
 from inferprint.estimate.estimate import request_from
 
@@ -121,7 +121,7 @@ AXIS_FIELDS = (
 
 @click.command("sweep")
 @click.argument("model", metavar="MODEL")
-@takes_request(*SWEEP, *WORK, *SETUP)
+@takes_request(*SWEEP, *WORK, *MEDIA, *SETUP)
 @CSV
 @PLOT
 @CATALOG
@@ -139,7 +139,6 @@ def sweep_command(
     from inferprint.planning import axis_of, sweep
     from inferprint.planning.plot import check_plot, plot_sweep
     from inferprint.planning.sweep import DEFAULT_QUANTITY, check_beside
-    from inferprint.rates.situation import usual_lengths
 
     if plot is not None:
         check_plot(plot)
@@ -151,8 +150,7 @@ def sweep_command(
     check_beside(axes, given)
     # An axis fills its field in every cell; until then any of its values will do.
     filled = {axis.field: axis.values[0] for axis in axes if axis.field.endswith("_tokens")}
-    n_in, n_out = usual_lengths(estimator.catalogue)
-    request = request_from(model_id=model, **{"input_tokens": n_in, "output_tokens": n_out} | given | filled)
+    request = request_from(model_id=model, **_usual_tokens(estimator.catalogue, model) | given | filled)
     found = sweep(request, axes, quantity, estimator)
     if plot is not None:
         plot_sweep(found, plot)
@@ -162,3 +160,16 @@ def sweep_command(
         _print_csv(sweep_csv_rows(found))
     else:
         print(sweep_text(found))
+
+
+def _usual_tokens(catalogue: Catalogue, model: str) -> dict[str, float]:
+    """Tokens of a usual request to a model on tokens; nothing where it makes pictures, video or sound."""
+    from inferprint.catalogue import resolve_model
+    from inferprint.rates.media import MediaReader, modality_of
+    from inferprint.rates.situation import usual_lengths
+
+    record = resolve_model(catalogue, model).model
+    reader = MediaReader(catalogue, record, modality_of(catalogue, record))
+    names = ("input_tokens", "output_tokens")
+    needed = (reader.needs_tokens and reader.missing == "input_tokens", reader.needs_output_tokens)
+    return {name: n for name, n, wanted in zip(names, usual_lengths(catalogue), needed, strict=True) if wanted}

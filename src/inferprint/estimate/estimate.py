@@ -16,6 +16,7 @@ from inferprint.estimate.request import FIELDS, Request, check_tokens, model_of,
 from inferprint.estimate.result import Result
 from inferprint.modalities.media import NO_MEDIA, MediaWork
 from inferprint.rates import MachineCard, MachineSetup, PlaceCard, PlaceSetup, apply, resolve_machine, resolve_place
+from inferprint.rates.media import MediaReader
 from inferprint.units import MS_PER_S
 
 CATALOGUE_VARIABLE = "INFERPRINT_CATALOG"
@@ -83,8 +84,9 @@ class Estimator:
             See `inferprint.errors`.
         """
         machine, place = self.cards(request)
-        work = _work(request)
-        work.update(work_beside_text(request, machine, media_of(request)))
+        work, held = _work(request), media_of(request)
+        work.update(work_beside_text(request, machine, held))
+        check_fit(machine.media, held, work["input_tokens"], work["output_tokens"])
         features = np.array(machine.modality.count(work, machine.window, min), dtype=float)
         outputs = apply(machine, place, features[:, None])[:, :, 0]
         return Result(request, self.catalogue.version, machine, place, features, outputs)
@@ -135,11 +137,31 @@ def work_beside_text(request: Request, machine: MachineCard, work: MediaWork) ->
             raise InvalidInput(reader.missing, "is missing")
         if request.output_tokens is None and reader.needs_output_tokens:
             raise InvalidInput("output_tokens", "is missing")
-    if request.output_tokens and not reader.writes_text:
-        raise InvalidInput("output_tokens", f"{reader.what}: it writes no text", hint="Leave them out.")
+    if request.output_tokens is None and reader.answers and not (work.output_images or work.output_audio_seconds):
+        raise InvalidInput("output_tokens", "is missing")
     if work is not NO_MEDIA and not reader.needs_tokens:
         check_made(request, work)
     return reader.columns(work)
+
+
+ROUNDED = 0.5
+"""Share of the tokens that a rule gives which a log must hold at least: providers round and resize."""
+
+
+def check_fit(reader: MediaReader, work: MediaWork, n_in: float, n_out: float) -> None:
+    """Refuse tokens of one request that its model does not write, or that cannot hold those of what is given.
+
+    Raises
+    ------
+    InvalidInput
+        Naming the field.
+    """
+    if n_out and not reader.writes_text:
+        hint = "Leave them out: tokens in which pictures are billed are not needed."
+        raise InvalidInput("output_tokens", f"{reader.what}: it writes no text", hint=hint)
+    if work.tokens_included and n_in < ROUNDED * reader.tokens(work):
+        message = f"input_tokens ({n_in:g}) cannot hold the {reader.tokens(work):g} tokens of what is given"
+        raise InvalidInput("media_tokens_included", message, hint="Leave it out: they are added then.")
 
 
 def _work(request: Request) -> dict[str, float]:

@@ -87,7 +87,8 @@ def media_of(request: Request) -> MediaWork:
         Naming the first field that cannot have its value.
     """
     raw = _raw(request)
-    if raw == _NOTHING:
+    # A number of NumPy compares with an empty list element by element.
+    if all(type(value) is type(nothing) and value == nothing for value, nothing in zip(raw, _NOTHING, strict=True)):
         return NO_MEDIA
     # True is no 1, though they are the same key.
     key = raw, tuple(map(type, raw)), request.output_tokens is not None

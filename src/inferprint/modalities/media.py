@@ -98,5 +98,6 @@ NEUTRAL: Mapping[str, float] = {
     "encoder_gflop": 0.0,
     "encoder_attention_gflop": 0.0,
     "passes": 1.0,
+    "sequences": 1.0,
 }
 """Work columns of a model on tokens for a request without pictures and sound."""

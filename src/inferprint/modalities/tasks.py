@@ -34,5 +34,23 @@ TASKS: dict[str, str] = {
     "anomaly-detection": "generic:small-model",
     "time-series-forecasting": "generic:small-model",
     "clustering": "generic:small-model",
+    "code-generation": "generic:text-generator",
+    "reranking": "generic:text-encoder",
+    "transcription": "generic:speech-recogniser",
+    "image-to-image": "generic:image-generator",
+    "image-editing": "generic:image-generator",
+    "inpainting": "generic:image-generator",
+    "upscaling": "generic:image-generator",
+    "text-to-video": "generic:video-generator",
+    "image-to-video": "generic:video-generator",
+    "video-generation": "generic:video-generator",
 }
-"""Task to the class of models that stands for it where no model is named."""
+"""Task to the class of models that stands for it where no model is named: those of that API first, then our own."""
+
+MAKES = {
+    "generic:image-generator": ("image",),
+    "generic:video-generator": ("video", "video+audio"),
+    "generic:speech-synthesiser": ("text-to-audio",),
+    "generic:music-generator": ("text-to-audio",),
+}
+"""Class of models to the kinds of models that do what it stands for; any that reads tokens where it is not here."""

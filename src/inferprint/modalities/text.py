@@ -45,7 +45,7 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
         technique states it, chunk_tokens: prompt tokens computed together. Where pictures or sound are read or made:
         media_tokens, cross_tokens and written_tokens, which come on top of the prompt, are only looked at, and come on
         top of the answer; encoder_gflop, encoder_attention_gflop; passes, the pieces of the work that follow each
-        other, each with its share of the tokens.
+        other, each with its share of the tokens; sequences, which each hold all of them.
     window
         Attention window of the card's model [tokens].
     """
@@ -54,7 +54,7 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
     n_in = (columns["input_tokens"] + columns.get("media_tokens", 0.0) + columns.get("cross_tokens", 0.0)) / passes
     cached, n_out = seen / passes, (columns["output_tokens"] + columns.get("written_tokens", 0.0)) / passes
     once = columns["n_requests"]
-    n = once * passes
+    n = once * passes * columns.get("sequences", 1.0)
     fresh = n_in - cached
     first = minimum(fresh, columns.get("chunk_tokens", CHUNK_TOKENS))
     return (

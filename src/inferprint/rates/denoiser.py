@@ -30,7 +30,7 @@ def denoiser_of(situation: Situation) -> Denoiser:
     """
     media = situation.catalogue.media[situation.model.id]
     total, _ = drawn_sizes(situation.model, situation.sizes, situation.sampler)
-    params = (media.denoiser_params_b or total) * BILLION
+    params = (media.denoiser_params_b or total) * _stated_share(situation) * BILLION
     # Some published sizes leave the text encoders out.
     held = np.maximum(total, (media.denoiser_params_b or 0.0) + (media.text_encoder_params_b or 0.0))
     found = Denoiser(
@@ -39,7 +39,7 @@ def denoiser_of(situation: Situation) -> Denoiser:
         decoder=_decoder(situation, media),
         prompt_flop=_prompt_flop(situation, media),
         exchanged=Polynomial(),
-        joint_text=float(media.joint_text_tokens or 0),
+        joint_text=_known(situation, media, "joint_text_tokens", "tokens") or 0.0,
         layers=_layers(situation, media),
         params=params,
         held_bytes=held * BILLION * situation.precision.bytes_per_param,
@@ -75,6 +75,12 @@ def _is_undisclosed(media: Media) -> bool:
     return media.backbone in ("undisclosed", "autoregressive")
 
 
+def _stated_share(situation: Situation) -> float:
+    """A size that the caller stated over the published one: the network is taken to be so much larger."""
+    stated, published = situation.setup.total_params_b, situation.model.total_params_b
+    return stated / published if stated and published else 1.0
+
+
 def _known(situation: Situation, media: Media, name: str, unit: str) -> float | None:
     """A published value of the record, which is written down; None where there is none."""
     value: float | None = getattr(media, name)
@@ -101,7 +107,11 @@ def _layers(situation: Situation, media: Media) -> Any:
 def _tokens(situation: Situation, media: Media, denoiser: Denoiser) -> Tokens:
     """The transformer behind a denoiser; what is not published of its shape follows from its size."""
     own = _known(situation, media, "params_per_token_b", "1e9 parameters")
-    params = own * BILLION if own is not None else _assumed(situation, "params-per-token-share") * denoiser.params
+    params = (
+        own * _stated_share(situation) * BILLION
+        if own is not None
+        else _assumed(situation, "params-per-token-share") * denoiser.params
+    )
     width: Any = _known(situation, media, "hidden_size", "")
     if width is None:
         width = np.sqrt(params / (PARAMS_PER_LAYER * denoiser.layers))
@@ -110,11 +120,13 @@ def _tokens(situation: Situation, media: Media, denoiser: Denoiser) -> Tokens:
         params_per_token=params,
         width=width,
         layers=denoiser.layers,
-        per_volume=MEGAPIXEL / _pixels_per_token(situation, media) / (media.temporal_patch or 1),
+        per_volume=MEGAPIXEL
+        / _pixels_per_token(situation, media)
+        / (_known(situation, media, "temporal_patch", "latents") or 1.0),
         joint_text=denoiser.joint_text,
-        cross_text=float(media.cross_text_tokens or 0),
+        cross_text=_known(situation, media, "cross_text_tokens", "tokens") or 0.0,
         quadratic=0.0 if media.attention == "linear" else 1.0,
-        latent_layers=float(media.latent_layers or 0),
+        latent_layers=_known(situation, media, "latent_layers", "layers") or 0.0,
     )
 
 
@@ -138,22 +150,23 @@ def _counted(situation: Situation, media: Media) -> dict[str, Polynomial]:
             frames = _assumed(situation, "sound-frames-per-second")
             return {"linear": Polynomial(0.0, 2 * _size_of_pass(situation, media) * frames)}
         return {"linear": Polynomial(0.0, linear * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
+    share = _stated_share(situation)
     linear = _known(situation, media, "tflop_per_mpx", "TFLOP/Mpx")
-    square = _known(situation, media, "attention_tflop_per_mpx2", "TFLOP/Mpx2") or 0.0
+    square = (_known(situation, media, "attention_tflop_per_mpx2", "TFLOP/Mpx2") or 0.0) * share
     if linear is None:
         per_area = _assumed(situation, "convolution-tflop-per-mpx") * TERA / BILLION
         return {"linear": Polynomial(0.0, _size_of_pass(situation, media) * per_area)}
-    return {"linear": Polynomial(0.0, linear * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
+    return {"linear": Polynomial(0.0, linear * share * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
 
 
 def _size_of_pass(situation: Situation, media: Media) -> Any:
     """Parameters of the network that runs in every evaluation."""
     held, _ = drawn_sizes(situation.model, situation.sizes, situation.sampler)
-    return (media.denoiser_params_b or held) * BILLION
+    return (media.denoiser_params_b or held) * _stated_share(situation) * BILLION
 
 
 def _decoder(situation: Situation, media: Media) -> Polynomial:
-    """The latent decoder, per volume that is shown."""
+    """The latent decoder, per volume that is shown; its coefficient is held at a bound, so that its spread is here."""
     if situation.base.name == "sound":
         per_second = _known(situation, media, "decoder_tflop_per_second", "TFLOP/s of sound") or 0.0
         return Polynomial(0.0, per_second * TERA)
@@ -164,7 +177,8 @@ def _decoder(situation: Situation, media: Media) -> Polynomial:
     square = _known(situation, media, "decoder_tflop_per_mpx2", "TFLOP/Mpx2") or 0.0
     if linear is None:
         linear = _assumed(situation, "decoder-tflop-per-mpx")
-    return Polynomial(0.0, linear * TERA, square * TERA)
+    spread = situation.sampler.spread("decoder of media", situation.prior("media.decoder-spread").value)
+    return Polynomial(0.0, linear * TERA * spread, square * TERA * spread)
 
 
 def _prompt_flop(situation: Situation, media: Media) -> Any:
@@ -179,9 +193,6 @@ def _prompt_flop(situation: Situation, media: Media) -> Any:
 
 def _undisclosed(situation: Situation, media: Media) -> Polynomial:
     """Work of a model that nobody has disclosed, per volume of an evaluation: from its price, else of its class."""
-    if situation.base.name not in ("image", "video"):
-        frames = _assumed(situation, "sound-frames-per-second")
-        return Polynomial(0.0, 2 * _size_of_pass(situation, media) * frames)
     name, usual = _price_class(situation, media)
     total = situation.drawn(f"compute of {situation.model.id}", name) * usual
     priors = situation.catalogue.priors
@@ -191,10 +202,24 @@ def _undisclosed(situation: Situation, media: Media) -> Polynomial:
     return Polynomial(0.0, total * TERA / evaluations)
 
 
+def price_factor(situation: Situation, media: Media) -> float:
+    """By what the price of an undisclosed model scales the work of its class; 1 where it is not sold by the second."""
+    anchor = situation.catalogue.priors.get(f"media.price.{(media.price_unit or '').replace(' ', '-')}")
+    if media.price_usd is None or anchor is None:
+        return 1.0
+    slope = situation.prior("media.compute.price-slope").value.value
+    reason = (
+        f"undisclosed: work of its class, scaled by its price over the {anchor.value.value:.3g} USD of a usual "
+        f"{media.price_unit}, with the slope of pictures, as too few open models are sold so"
+    )
+    situation.note("price_usd", Range.exact(media.price_usd), "USD", "inferred", reason, media.origin("price_usd"))
+    return float((media.price_usd / anchor.value.value) ** slope)
+
+
 def _price_class(situation: Situation, media: Media) -> tuple[str, float]:
     """Which assumption tells what an undisclosed model computes, and by what it is scaled to a unit of volume."""
     if situation.base.name == "video":
-        return "media.compute.video", 1.0
+        return "media.compute.video", price_factor(situation, media)
     area = Size(media.width_px or DEFAULT_SIZE.width_px, media.height_px or DEFAULT_SIZE.height_px).megapixels
     if media.price_usd is None or media.price_unit not in ("image", "megapixel"):
         return "media.compute.image", 1.0

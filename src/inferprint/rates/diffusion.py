@@ -23,7 +23,6 @@ from inferprint.rates.hosting import does_not_fit
 from inferprint.rates.media import MediaReader
 from inferprint.rates.per_second import per_second
 from inferprint.rates.serving import plain_replica
-from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation
 from inferprint.units import BYTES_PER_GB
 
@@ -61,6 +60,7 @@ def diffusion_rates(situation: Situation, case: Case, denoiser: Denoiser) -> Mac
     if situation.setup.device_time_measured or situation.setup.measured_seconds is not None:
         level = _saturated(situation) if situation.setup.method == "default" else 1.0
         energy, seconds, duration = measured_rates(situation, devices * power, level, waited)
+        details = ()
     return MachineDraws(
         energy=energy,
         seconds=seconds,
@@ -112,24 +112,12 @@ def ideal_media(situation: Situation, case: Case, denoiser: Denoiser) -> tuple[I
 def _point(situation: Situation, case: Case, denoiser: Denoiser) -> tuple[Any, Any]:
     """Devices that share a picture, and pictures of a pass."""
     setup = situation.setup
-    for name, value in _of_tokens(setup):
-        if value is not None:
-            raise InvalidInput(name, f"{situation.model.id} writes no tokens", hint="Leave it out.")
     given = setup.batch_size
     if given is not None and not 1 <= given <= MAX_BATCH:
         raise InvalidInput("batch_size", f"{given:g} pictures", hint=f"1 to {MAX_BATCH}.")
     prior = situation.batch_prior
     batch = given or situation.sampler.spread(f"batch size:{situation.host_name}", prior.value, minimum=1.0)
     return _devices(situation, case, denoiser), batch
-
-
-def _of_tokens(setup: MachineSetup) -> tuple[tuple[str, object], ...]:
-    """What only a model that writes tokens can be asked, by request field."""
-    return (
-        ("time_per_output_token_ms", setup.measured_seconds_per_token),
-        ("max_time_per_output_token_ms", setup.max_seconds_per_token),
-        ("max_ttft_ms", setup.max_seconds_to_first_token),
-    )
 
 
 def _devices(situation: Situation, case: Case, denoiser: Denoiser) -> Any:
@@ -161,6 +149,8 @@ def _unknown(situation: Situation, case: Case) -> Any:
         factor = factor * situation.drawn("unmeasured accelerator", "media.unmeasured-accelerator")
     if situation.base.name == "sound":
         factor = factor * situation.drawn("physics only", "physics-only")
+    if case.precision.arithmetic in ("fp8", "int8", "fp4"):
+        factor = factor * situation.drawn("low precision of media", "media.low-precision")
     return factor
 
 

@@ -158,6 +158,7 @@ def situation_of(
         trail.add(f"technique {technique.name}", used, "", "given", f"{technique.equation} ({technique.reference})")
     base = modality_of(catalogue, match.model)
     _check_techniques(match.model, base, uses)
+    _check_times(match.model, base, setup)
     trail.add(
         "model_id", match.model.id, "", "given", f"'{setup.model_id}' {match.how}", match.model.origin("developer")
     )
@@ -206,6 +207,25 @@ def _written_by(situation: Situation) -> Sizes:
     from inferprint.rates.reading import written_by
 
     return written_by(situation.catalogue, situation.model, situation.sizes)
+
+
+_OF_TOKENS = {
+    "measured_seconds_per_token": "time_per_output_token_ms",
+    "max_seconds_per_token": "max_time_per_output_token_ms",
+    "max_seconds_to_first_token": "max_ttft_ms",
+}
+"""What only a model that writes tokens can be asked, with the request field."""
+
+
+def _check_times(model: Model, base: Modality, setup: MachineSetup) -> None:
+    """Refuse times per token, and lengths of others, of a model that has none."""
+    if base.name == "text":
+        return
+    for name, field in _OF_TOKENS.items():
+        if getattr(setup, name) is not None:
+            raise InvalidInput(field, f"{model.id} writes no tokens", hint="Leave it out.")
+    if base.by_denoiser and setup.traffic is not None:
+        raise InvalidInput("usual_input_tokens", f"{model.id} does not work on tokens", hint="Leave it out.")
 
 
 def _check_techniques(model: Model, base: Modality, uses: tuple[Use, ...]) -> None:
@@ -326,7 +346,8 @@ def _record_forms(situation: Situation, case: Case, used: set[str]) -> None:
         tags = tags_of(situation, case)
         for name, effect in form.effects.items():
             if name.partition(":")[2] in tags:
-                reason = f"{form.status} effect in logs"
+                amount = tags[name.partition(":")[2]]
+                reason = f"{form.status} effect in logs" + (f", times {amount:.4g}" if amount != 1 else "")
                 situation.trail.add(
                     f"{form.id} effect of {name}", effect, "", "catalogue", reason, form.origin("effects")
                 )
@@ -424,7 +445,7 @@ def _tier(situation: Situation) -> Tier:
     """Data quality of the card: the worst of what decides most."""
     setup = situation.setup
     from_price = situation.sizes.from_price
-    if device_time_measured(situation):
+    if device_time_measured(situation) and situation.batch_is_known:
         return "inferred from price" if from_price else "measured"
     if situation.sizes_assumed:
         return "assumed"

@@ -23,7 +23,13 @@ ASPECT = 16 / 9
 UPSCALE = 4
 """Enlargement of a side where no size is asked for."""
 
-Asked = tuple[dict[str, float], Trail]
+
+class Asked(NamedTuple):
+    """Work columns of one request, what was assumed and derived, and the tokens of what is given."""
+
+    columns: dict[str, float]
+    trail: Trail
+    tokens: float = 0.0
 
 
 class Making(NamedTuple):
@@ -44,6 +50,7 @@ class Making(NamedTuple):
         """
         trail = Trail()
         _check(self.model, self.modality, asked)
+        self._check_given(asked, trail)
         evaluations = self._evaluations(asked, trail)
         if self.modality.name == "image":
             shown = [(size.megapixels, 1.0) for size in self._pictures(asked, trail)]
@@ -51,12 +58,37 @@ class Making(NamedTuple):
             shown = [self._clip(asked, trail)]
         else:
             shown = [(self._seconds(asked, trail), 1.0)]
-        return self._columns(asked, evaluations, shown), trail
+        return Asked(self._columns(asked, evaluations, shown), trail)
+
+    def _check_given(self, asked: MediaWork, trail: Trail) -> None:
+        """Refuse pictures, and a share of the steps, that the model does nothing with; say what it does with them."""
+        tasks, name = set(self.media.tasks), self.model.id
+        undisclosed = self.media.backbone in ("undisclosed", "autoregressive")
+        if asked.input_images and undisclosed and not tasks & CHANGING:
+            raise InvalidInput("input_images", f"{name} changes no pictures: it is for {', '.join(tasks)}", hint=HINT)
+        if asked.input_images and undisclosed and self.modality.name == "image":
+            reason = "undisclosed: beside the latent tokens, as open models for editing have it"
+            trail.add("input_images", str(len(asked.input_images)), "", "assumed", reason)
+        partly = self.modality.name == "image" and self.media.references != "sequence" and not undisclosed
+        if asked.strength is not None and (not partly or "upscaling" in tasks):
+            raise InvalidInput(
+                "strength", f"{name} does not change a picture by a share of its steps", hint="Leave it out."
+            )
+        if self._at_once:
+            for field, value in (("input_steps", asked.steps), ("guidance_evaluations", asked.evaluations_per_step)):
+                if value is not None:
+                    raise InvalidInput(field, f"{name} works in one pass, without steps", hint="Leave it out.")
+
+    @property
+    def _beside(self) -> bool:
+        """Whether a picture that is given stands beside the latent tokens."""
+        undisclosed = self.media.backbone in ("undisclosed", "autoregressive")
+        return self.media.references == "sequence" or (undisclosed and self.modality.name == "image")
 
     def _columns(self, asked: MediaWork, evaluations: float, shown: Sequence[tuple[float, float]]) -> dict[str, float]:
         """Columns of what is shown: (area [2^20 pixels] or seconds, frames) of each."""
         given = [size.megapixels for size in asked.input_images]
-        beside = sum(min(area, REFERENCE_MPX) for area in given) if self.media.references == "sequence" else 0.0
+        beside = sum(min(area, REFERENCE_MPX) for area in given) if self._beside else 0.0
         latent = [(area, self._latent_frames(frames)) for area, frames in shown]
         volumes = [area * frames + beside for area, frames in latent]
         alike = self.media.attention == "separated" or self.media.backbone in ("unet", "convolution")
@@ -96,9 +128,8 @@ class Making(NamedTuple):
 
     @property
     def _at_once(self) -> bool:
-        """True where one evaluation makes all: networks of convolutions, and undisclosed ones for sound."""
-        unknown = self.media.backbone == "undisclosed" and self.modality.name == "sound"
-        return self.media.backbone == "convolution" or unknown
+        """True where one evaluation makes all: networks of convolutions."""
+        return self.media.backbone == "convolution"
 
     def _usual(self, field: str, value: float | None, unit: str, trail: Trail) -> float:
         """What the model does where nobody says."""
@@ -115,12 +146,16 @@ class Making(NamedTuple):
 
     def _pictures(self, asked: MediaWork, trail: Trail) -> list[Size]:
         """Sizes of the pictures to make."""
-        enlarged = [Size(s.width_px * UPSCALE, s.height_px * UPSCALE) for s in asked.input_images]
-        usual = enlarged[0] if enlarged and "upscaling" in self.media.tasks else self._usual_size()
-        sizes = [size or usual for size in asked.output_images or (None,)]
-        if None in (asked.output_images or (None,)):
-            why = f"none stated: usual for {self.model.id}"
-            trail.add("output_images", str(usual), "", "assumed", why, self.media.origin("width_px"))
+        if asked.input_images and not asked.output_images and "upscaling" in self.media.tasks:
+            sizes = [Size(s.width_px * UPSCALE, s.height_px * UPSCALE) for s in asked.input_images]
+            texts = ", ".join(map(str, sizes))
+            trail.add("output_images", texts, "", "assumed", f"none stated: {UPSCALE} times each side of what is given")
+        else:
+            usual = self._usual_size()
+            sizes = [size or usual for size in asked.output_images or (None,)]
+            if None in (asked.output_images or (None,)):
+                why = f"none stated: usual for {self.model.id}"
+                trail.add("output_images", str(usual), "", "assumed", why, self.media.origin("width_px"))
         for size in sizes:
             check_size(self.model, self.media, "output_images", size)
         return sizes
@@ -136,7 +171,12 @@ class Making(NamedTuple):
             size = Size(round(size * ASPECT / 2) * 2, size)
             trail.add("output_video_resolution", str(size), "", "assumed", "only lines stated: 16:9")
         check_size(self.model, self.media, "output_video_resolution", size)
-        return size.megapixels, self._frames(asked, trail)
+        frames, usual = self._frames(asked, trail), self.media.frames or USUAL_FRAMES
+        if frames > LONGEST * usual:
+            field = "output_video_frames" if asked.output_video_seconds is None else "output_video_seconds"
+            message = f"{self.model.id} does not make a clip of {frames:g} frames"
+            raise InvalidInput(field, message, hint=f"Up to {LONGEST * usual:g} frames: its usual clip has {usual:g}.")
+        return size.megapixels, frames
 
     def _frames(self, asked: MediaWork, trail: Trail) -> float:
         """Frames of the clip: stated, or of its length at the stated or usual rate."""
@@ -150,11 +190,17 @@ class Making(NamedTuple):
             seconds = self._usual("output_video_seconds", self.media.seconds, "s", trail)
         if rate is None:
             rate = self._usual("output_video_frames_per_s", self.media.frames_per_s, "frames/s", trail)
-        return max(1.0, round(seconds * rate))
+        # A clip of whole latent frames: the first stands alone.
+        step = self.media.temporal_downsample or 1.0
+        return max(1.0, round((seconds * rate - 1) / step) * step + 1)
 
     def _seconds(self, asked: MediaWork, trail: Trail) -> float:
         """Length of the sound to make [s]."""
         if asked.output_audio_seconds:
+            usual = self.media.seconds
+            if usual is not None and asked.output_audio_seconds > LONGEST * usual:
+                message = f"{self.model.id} does not make {asked.output_audio_seconds:g} s at once"
+                raise InvalidInput("output_audio_seconds", message, hint=f"Up to {LONGEST * usual:g} s.")
             return asked.output_audio_seconds
         if self.media.seconds is None:
             raise InvalidInput("output_audio_seconds", "is missing", hint="Seconds of sound, above 0.")
@@ -179,15 +225,33 @@ def check_size(model: Model, media: Media, field: str, size: Size) -> None:
     """Refuse a size that the model does not make."""
     if media.sizes and str(size) not in media.sizes:
         raise InvalidInput(field, f"{model.id} does not make {size}", hint=f"It makes {', '.join(media.sizes)}.")
-    low, high = media.min_mpx or 0.0, media.max_mpx or float("inf")
+    usual = Size(media.width_px or DEFAULT_SIZE.width_px, media.height_px or DEFAULT_SIZE.height_px).megapixels
+    # Where no limit is published, what is far from the usual is not what it was made for.
+    low, high = media.min_mpx or usual / SMALLEST, media.max_mpx or usual * LARGEST
     if not low * SLACK[0] <= size.megapixels <= high * SLACK[1]:
-        limits = f"{low:g} to {high:g}" if low else f"up to {high:g}"
         what = f"{model.id} does not make {size}, {size.megapixels:.3g} megapixels"
-        raise InvalidInput(field, what, hint=f"It makes {limits} megapixels (2^20 pixels).")
+        raise InvalidInput(field, what, hint=f"It makes {low:.3g} to {high:.3g} megapixels (2^20 pixels).")
+    if media.multiple_px and (size.width_px % media.multiple_px or size.height_px % media.multiple_px):
+        raise InvalidInput(
+            field, f"{model.id} does not make {size}", hint=f"Sides are multiples of {media.multiple_px}."
+        )
     if media.max_edge_px and max(size) > media.max_edge_px:
         hint = f"Its longest side is {media.max_edge_px} pixels."
         raise InvalidInput(field, f"{model.id} does not make {size}", hint=hint)
 
+
+CHANGING = {"image-editing", "image-to-image", "inpainting", "outpainting", "upscaling", "variations", "editing"}
+CHANGING |= {"image-to-video", "video-editing", "video-to-world"}
+"""Tasks to which a picture is given."""
+
+SMALLEST, LARGEST = 64.0, 16.0
+"""Usual area of a model over the smallest that it is taken to make, and largest over usual, where none is published."""
+
+USUAL_FRAMES = 120.0
+"""Frames of a usual clip of a model that publishes none: 5 s at 24 frames a second."""
+
+LONGEST = 20.0
+"""Longest clip or piece over the usual one that a model is taken to make."""
 
 SLACK = (0.9, 1.1)
 """Published limits on the area are round numbers."""
@@ -210,7 +274,11 @@ def _check(model: Model, modality: Modality, asked: MediaWork) -> None:
     given = (
         ("input_audio_seconds", asked.input_audio_seconds, "sound"),
         ("input_video_seconds", asked.input_video_seconds, "video"),
+        ("input_video_resolution", asked.input_video_size, "video"),
         ("input_images", asked.input_images if modality.name == "sound" else None, "pictures"),
+        ("image_detail", asked.image_detail, "level of detail"),
+        ("media_tokens_included", asked.tokens_included, "tokens"),
+        ("output_audio_tokens", asked.output_audio_tokens, "tokens"),
     )
     for field, value, what in given:
         if value:

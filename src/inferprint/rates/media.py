@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from inferprint.catalogue import Catalogue, Model
-from inferprint.errors import Undisclosed
+from inferprint.errors import InvalidInput, Undisclosed
 from inferprint.modalities.base import Modality
 from inferprint.modalities.media import NEUTRAL, NO_MEDIA, MediaWork
+from inferprint.modalities.tasks import MAKES, TASKS
 from inferprint.modalities.text import TEXT
 from inferprint.provenance.trace import Entry
 
@@ -55,7 +56,11 @@ def modality_of(catalogue: Catalogue, model: Model) -> Modality:
     if media is None:
         hint = f"Add a record [[media]] with id = '{model.id}' to the folder of --catalog: see docs/catalogue.md."
         raise Undisclosed(f"nothing is known of how {model.id} makes what it makes", hint=hint, field="model_id")
-    by_tokens = media.backbone == "autoregressive"
+    # Undisclosed models for sound are taken for ones on tokens, as most open ones are.
+    by_tokens = media.backbone == "autoregressive" or (media.backbone, MAKERS[model.modality]) == (
+        "undisclosed",
+        "sound",
+    )
     # Pictures of undisclosed models are sold by the piece: their price says more than tokens that only bill them.
     if by_tokens and not (model.modality == "image" and model.total_params_b is None):
         return TEXT
@@ -72,8 +77,8 @@ class MediaReader:
     ----------
     needs_tokens, needs_output_tokens
         Whether a request without pictures, video and sound must state its tokens, and those of its answer.
-    writes_text
-        Whether an answer can have tokens.
+    writes_text, answers
+        Whether an answer can have tokens, and whether it must state them whatever is given.
     missing
         The request field that is missing where nothing is given.
     what
@@ -87,6 +92,7 @@ class MediaReader:
         self.needs_tokens = model.modality not in MAKERS
         self.needs_output_tokens = self.needs_tokens and modality is TEXT
         self.writes_text = modality is TEXT
+        self.answers = self.needs_output_tokens and model.modality != "audio-to-text"
         self.missing = MISSING.get(model.modality, "input_tokens")
         self.what = f"{model.id} is a model for {model.modality}"
         self.neutral: Mapping[str, float] = {} if modality.by_denoiser else NEUTRAL
@@ -103,6 +109,10 @@ class MediaReader:
 
         return Reading(self._catalogue, self._model, media)
 
+    def tokens(self, work: MediaWork) -> float:
+        """Tokens of what is given, which the input tokens of some logs hold already."""
+        return self._asked(work).tokens
+
     def columns(self, work: MediaWork) -> dict[str, float]:
         """Work columns of one request beside those of its text; nothing where it is text alone.
 
@@ -111,15 +121,24 @@ class MediaReader:
         InvalidInput
             Something that the model does not read or make.
         """
-        return {} if work is NO_MEDIA and self.needs_tokens else self._asked(work)[0]
+        return {} if work is NO_MEDIA and self.needs_tokens else self._asked(work).columns
 
     def entries(self, work: MediaWork) -> tuple[Entry, ...]:
         """What was assumed and derived about them."""
-        return () if work is NO_MEDIA and self.needs_tokens else tuple(self._asked(work)[1].entries)
+        return () if work is NO_MEDIA and self.needs_tokens else tuple(self._asked(work).trail.entries)
+
+    def _check_task(self, task: str) -> None:
+        """Refuse a task that a model of this kind does not do."""
+        does, kind = MAKES.get(TASKS[task], ()), self._model.modality
+        wrong = kind not in does if does else kind in MAKERS and task not in ("multimodal-generation", "translation")
+        if wrong:
+            raise InvalidInput("task", f"{self.what}, not for {task}", hint="Leave it out, or name another model.")
 
     def _asked(self, work: MediaWork) -> Asked:
         found = self._kept.get(work)
         if found is None:
+            if work.task is not None:
+                self._check_task(work.task)
             if len(self._kept) >= MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
             found = self._kept[work] = self._maker.work(work)

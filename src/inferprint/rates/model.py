@@ -83,7 +83,10 @@ def model_sizes(
     total = total_b or model.total_params_b or named[0]
     active = active_b or _scaled_active(model, total_b) or named[1] or total
     if total is None or active is None:
-        if total is None and active is None and (usual := _of_class(catalogue, model, trail)) is not None:
+        usual = (
+            _of_class(catalogue, model, trail, conservative=conservative) if total is None and active is None else None
+        )
+        if usual is not None:
             return usual
         return _from_price(catalogue, model, (total_b, active_b), conservative, trail)
     if active > total:
@@ -159,15 +162,16 @@ CLASS_SIZES = {
 """Assumption about the size of a model of a kind that no price per token tells."""
 
 
-def _of_class(catalogue: Catalogue, model: Model, trail: Trail) -> Sizes | None:
+def _of_class(catalogue: Catalogue, model: Model, trail: Trail, *, conservative: bool) -> Sizes | None:
     """The usual size of models of a kind, whose price per token, if any, is not that of text; None where it is."""
     own = f"size.{model.id}"
     name = own if own in catalogue.priors else CLASS_SIZES.get(model.modality)
     if name is None:
         return None
     prior = catalogue.priors[name]
-    trail.add("total_params_b", prior.value, prior.unit, "assumed", prior.meaning, prior.origin("value"))
-    return Sizes(prior.value.value, prior.value.value, prior.value, prior.value, assumed=True)
+    size = Range.exact(prior.value.high) if conservative else prior.value
+    trail.add("total_params_b", size, prior.unit, "assumed", prior.meaning, prior.origin("value"))
+    return Sizes(size.value, size.value, size, size, assumed=True)
 
 
 TARGET_OF = {"total_params_b": "total", "active_params_b": "active"}

@@ -35,9 +35,13 @@ NODE_DEVICES = 8.0
 
 
 def device_time_measured(situation: Situation) -> bool:
-    """True where a measured duration is the device time of a known batch: given, or 1 on a desk."""
+    """True where a measured duration is the device time of a known batch: given, or 1 on a desk.
+
+    That of a model that writes no token says nothing of the batch: it is shared by the one that is assumed.
+    """
     setup = situation.setup
-    return setup.device_time_measured or (setup.measured_seconds is not None and situation.batch_is_known)
+    known = situation.batch_is_known or not situation.writes_tokens
+    return setup.device_time_measured or (setup.measured_seconds is not None and known)
 
 
 def engine_of(setup: MachineSetup, hosting: Hosting, trail: Trail, *, media: bool = False) -> Engine:
@@ -271,7 +275,7 @@ def batch_is_solved(situation: Situation) -> bool:
     """True where the batch comes from a measured time, or from a limit."""
     setup = situation.setup
     measured = setup.measured_seconds_per_token is not None or setup.measured_work is not None
-    return limits_bind(situation) or (measured and not situation.batch_is_known)
+    return limits_bind(situation) or (measured and situation.writes_tokens and not situation.batch_is_known)
 
 
 def limits_bind(situation: Situation) -> bool:

@@ -12,7 +12,7 @@ from inferprint.modalities.media import NEUTRAL, MediaWork, Size
 from inferprint.modalities.reading import AUDIO_RULES, IMAGE_RULES, VIDEO_RULES, Read
 from inferprint.physics.encoder import encoder_attention_flop, encoder_linear_flop
 from inferprint.provenance.trace import Trail
-from inferprint.rates.making import ASPECT, CLIP_FIELDS, FIELD_OF, HINT, Asked
+from inferprint.rates.making import ASPECT, CLIP_FIELDS, DEFAULT_SIZE, FIELD_OF, HINT, Asked
 from inferprint.rates.model import Sizes
 from inferprint.units import BILLION, GIGA
 
@@ -50,7 +50,9 @@ def rule_of(catalogue: Catalogue, model: Model, reads: str, detail: str = "") ->
     found = known.get((model.id, reads, detail)) or known.get((model.id, reads, ""))
     if found is not None:
         return found
-    undisclosed = model.total_params_b is None and model.modality == "text"
+    # Nothing says what a model that publishes nothing cannot read; one with a rule has one for all that it reads.
+    silent = not any(name == model.id for name, _, _ in known)
+    undisclosed = model.total_params_b is None and model.modality == "text" and silent
     able = undisclosed or reads in _READS.get(model.modality, ())
     return catalogue.token_rules.get(CLASS_RULE[reads]) if able else None
 
@@ -103,7 +105,7 @@ class Reading(NamedTuple):
             trail.add("media tokens", read, "tokens", "derived", f"of what is given: {how} the input tokens")
         if asked.tokens_included:
             columns["media_tokens"] = 0.0
-        return columns, trail
+        return Asked(columns, trail, read)
 
     def _check(self, asked: MediaWork) -> None:
         """Refuse what only a denoiser takes, and a level of detail of no picture."""
@@ -112,6 +114,12 @@ class Reading(NamedTuple):
                 raise InvalidInput(name, f"{self.model.id} works on tokens, not in steps of a denoiser", hint=HINT)
         if asked.image_detail and not asked.input_images:
             raise InvalidInput("image_detail", "given without a picture", hint="Add input_images (--input-image WxH).")
+        if asked.input_video_size is not None and not asked.input_video_seconds:
+            message, hint = "given without a clip", "Add input_video_seconds (--input-video-seconds)."
+            raise InvalidInput("input_video_resolution", message, hint=hint)
+        given = asked.input_images or asked.input_video_seconds or asked.input_audio_seconds
+        if asked.tokens_included and not given:
+            raise InvalidInput("media_tokens_included", "given without a picture, clip or sound", hint="Leave it out.")
 
     def _rule(self, field: str, reads: str, detail: str = "") -> TokenRule:
         rule = rule_of(self.catalogue, self.model, reads, detail)
@@ -140,7 +148,9 @@ class Reading(NamedTuple):
         """Add what one picture, clip or piece of sound makes the model read."""
         columns["media_tokens"] += read.tokens
         columns["cross_tokens"] += read.cross_positions
-        columns["passes"] = max(columns["passes"], read.windows)
+        if read.cross_positions:
+            # What is only looked at is looked at piece by piece; tokens of sound stand in one context.
+            columns["passes"] = max(columns["passes"], read.windows)
         linear, attention = encoder_gflop(self.catalogue, self.model, rule, read)
         columns["encoder_gflop"] += linear
         columns["encoder_attention_gflop"] += attention
@@ -169,31 +179,47 @@ class Reading(NamedTuple):
                 raise self._cannot("output_images", "pictures")
             self._say(columns, self._picture_tokens(media, asked, trail))
         spoken = asked.output_audio_tokens or 0.0
+        if spoken and asked.output_audio_seconds:
+            raise InvalidInput("output_audio_tokens", "given beside output_audio_seconds", hint="Give one of them.")
         if asked.output_audio_seconds and not spoken:
-            if media is None or media.tokens_per_second is None or "audio-to-text" in self.model.modality:
-                raise self._cannot("output_audio_seconds", "sound")
-            spoken = media.tokens_per_second * asked.output_audio_seconds
-            trail.add(
-                "output_audio_tokens", spoken, "tokens", "derived",
-                f"{media.tokens_per_second:g} per second", media.origin("tokens_per_second"),
-            )  # fmt: skip
+            spoken = self._spoken(asked.output_audio_seconds, trail)
         elif self._makes("text-to-audio") and not spoken:
             raise InvalidInput("output_audio_seconds", "is missing", hint="Seconds of sound to make, above 0.")
         self._say(columns, spoken)
 
-    def _say(self, columns: dict[str, float], tokens: float) -> None:
-        """Add tokens that are written once for each evaluation of guidance: sequences apart, each of this length."""
+    def _spoken(self, seconds: float, trail: Trail) -> float:
+        """Tokens of sound that is made."""
         media = self.media
-        sequences = float((media.evaluations_per_token if media is not None else None) or 1) if tokens else 1.0
-        columns["written_tokens"] += tokens * sequences
-        columns["passes"] = max(columns["passes"], sequences)
+        if media is None or self.model.modality == "audio-to-text":
+            raise self._cannot("output_audio_seconds", "sound")
+        if media.tokens_per_second is not None:
+            reason, origin = f"{media.tokens_per_second:g} a second", media.origin("tokens_per_second")
+            trail.add("output_audio_tokens", media.tokens_per_second * seconds, "tokens", "derived", reason, origin)
+            return media.tokens_per_second * seconds
+        prior = self.catalogue.priors["media.sound-tokens-per-second"]
+        trail.add(
+            "output_audio_tokens",
+            prior.value.value * seconds,
+            "tokens",
+            "assumed",
+            prior.meaning,
+            prior.origin("value"),
+        )
+        return prior.value.value * seconds
+
+    def _say(self, columns: dict[str, float], tokens: float) -> None:
+        """Add tokens that are written; with guidance, in a sequence for each evaluation."""
+        media = self.media
+        columns["written_tokens"] += tokens
+        if tokens and media is not None and media.evaluations_per_token:
+            columns["sequences"] = float(media.evaluations_per_token)
 
     def _makes(self, modality: str) -> bool:
         return self.model.modality == modality
 
     def _picture_tokens(self, media: Media, asked: MediaWork, trail: Trail) -> float:
         """Tokens of the pictures to make: in proportion to their area."""
-        usual = Size(media.width_px or 1024, media.height_px or 1024)
+        usual = Size(media.width_px or DEFAULT_SIZE.width_px, media.height_px or DEFAULT_SIZE.height_px)
         pictures = asked.output_images or (None,)
         share = sum((size or usual).megapixels for size in pictures) / usual.megapixels
         tokens = share * (media.tokens_per_image or 0)
@@ -235,12 +261,13 @@ def written_by(catalogue: Catalogue, model: Model, sizes: Sizes) -> Sizes:
     media, rule = catalogue.media.get(model.id), rule_of(catalogue, model, "audio")
     encoder = (rule.encoder_params_b if rule is not None else None) or 0.0
     known = media.params_per_token_b if media is not None else None
-    writes = known if known is not None else max(sizes.total - encoder, LEAST_DECODER * sizes.total)
+    share = sizes.total / model.total_params_b if model.total_params_b else 1.0
+    writes = known * share if known is not None else max(sizes.total - encoder, LEAST_DECODER * sizes.total)
     return Sizes(writes, writes)
 
 
 LEAST_DECODER = 0.02
-"""Share of a model for speech that writes where its encoder is all but all of it."""
+"""Share of a model for speech that writes where its encoder is all but all of it: a transducer's, an assumption."""
 
 
 USUAL_PICTURE = Size(640, 480)
