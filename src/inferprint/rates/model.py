@@ -162,10 +162,17 @@ CLASS_SIZES = {
 """Assumption about the size of a model of a kind that no price per token tells."""
 
 
+CLASS_OF_TASK = {"speech-to-text": "size.audio-to-text", "text-to-speech": "size.text-to-audio"}
+"""The same by task, for models that only their record of media tells apart from those of text."""
+
+
 def _of_class(catalogue: Catalogue, model: Model, trail: Trail, *, conservative: bool) -> Sizes | None:
     """The usual size of models of a kind, whose price per token, if any, is not that of text; None where it is."""
     own = f"size.{model.id}"
     name = own if own in catalogue.priors else CLASS_SIZES.get(model.modality)
+    media = catalogue.media.get(model.id)
+    if name is None and media is not None and model.id not in catalogue.prices:
+        name = next((CLASS_OF_TASK[task] for task in media.tasks if task in CLASS_OF_TASK), None)
     if name is None:
         return None
     prior = catalogue.priors[name]
