@@ -266,3 +266,9 @@ def test_a_reader_keeps_a_bounded_number_of_works(monkeypatch):
     found = [reader.columns(MediaWork(steps=steps, evaluations_per_step=1))["evaluations"] for steps in (1, 2, 3, 1)]
     assert found == [1.0, 2.0, 3.0, 1.0]
     assert len(reader._kept) == 2
+
+
+@pytest.mark.parametrize("task, size", [("image-editing", "1024x1024"), ("upscaling", "2048x2048")])
+def test_a_class_of_models_enlarges_only_where_that_is_asked(task, size):
+    _, assumed = asked("generic:image-generator", task=task, input_images=(Size(512, 512),))
+    assert assumed["output_images"].value == size

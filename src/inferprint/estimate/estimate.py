@@ -137,7 +137,11 @@ def work_beside_text(request: Request, machine: MachineCard, work: MediaWork) ->
             raise InvalidInput(reader.missing, "is missing")
         if request.output_tokens is None and reader.needs_output_tokens:
             raise InvalidInput("output_tokens", "is missing")
-    if request.output_tokens is None and reader.answers and not (work.output_images or work.output_audio_seconds):
+    if (
+        request.output_tokens is None
+        and reader.answers
+        and not (work.output_images or work.output_audio_seconds or work.output_audio_tokens)
+    ):
         raise InvalidInput("output_tokens", "is missing")
     if work is not NO_MEDIA and not reader.needs_tokens:
         check_made(request, work)

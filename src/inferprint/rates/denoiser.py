@@ -149,10 +149,11 @@ def _counted(situation: Situation, media: Media) -> dict[str, Polynomial]:
         if linear is None:
             frames = _assumed(situation, "sound-frames-per-second")
             return {"linear": Polynomial(0.0, 2 * _size_of_pass(situation, media) * frames)}
-        return {"linear": Polynomial(0.0, linear * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
+        share = _stated_share(situation)
+        return {"linear": Polynomial(0.0, linear * share * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
     share = _stated_share(situation)
     linear = _known(situation, media, "tflop_per_mpx", "TFLOP/Mpx")
-    square = (_known(situation, media, "attention_tflop_per_mpx2", "TFLOP/Mpx2") or 0.0) * share
+    square = _known(situation, media, "attention_tflop_per_mpx2", "TFLOP/Mpx2") or 0.0
     if linear is None:
         per_area = _assumed(situation, "convolution-tflop-per-mpx") * TERA / BILLION
         return {"linear": Polynomial(0.0, _size_of_pass(situation, media) * per_area)}

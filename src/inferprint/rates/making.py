@@ -144,9 +144,13 @@ class Making(NamedTuple):
     def _usual_size(self) -> Size:
         return Size(self.media.width_px or DEFAULT_SIZE.width_px, self.media.height_px or DEFAULT_SIZE.height_px)
 
+    def _enlarges(self, asked: MediaWork) -> bool:
+        """Whether a picture that is given comes back larger: asked for, or all that the model does."""
+        return asked.task == "upscaling" or set(self.media.tasks) == {"upscaling"}
+
     def _pictures(self, asked: MediaWork, trail: Trail) -> list[Size]:
         """Sizes of the pictures to make."""
-        if asked.input_images and not asked.output_images and "upscaling" in self.media.tasks:
+        if asked.input_images and not asked.output_images and self._enlarges(asked):
             sizes = [Size(s.width_px * UPSCALE, s.height_px * UPSCALE) for s in asked.input_images]
             texts = ", ".join(map(str, sizes))
             trail.add("output_images", texts, "", "assumed", f"none stated: {UPSCALE} times each side of what is given")
