@@ -132,7 +132,7 @@ BAD = [
     ({"strength": 2}, "strength", "2 of the steps"),
     ({"output_video_seconds": 0}, "output_video_seconds", "a 0-second clip"),
     ({"output_video_seconds": 5}, "output_video_seconds", "flux.1-dev makes images, not videos"),
-    ({"image_detail": "medium"}, "image_detail", "'medium' is unknown"),
+    ({"image_detail": "fine"}, "image_detail", "'fine' is unknown"),
     ({"media_tokens_included": "maybe"}, "media_tokens_included", "'maybe' is neither true nor false"),
     ({"task": "painting"}, "task", "'painting' is unknown"),
     ({"model_id": TEXT, "input_images": "64x64", "output_tokens": 5}, "input_images", "llama-3.1-8b reads no pictures"),

@@ -139,7 +139,7 @@ REFUSED = [
     ({"output_audio_seconds": "60"}, "output_audio_seconds: '60' is not a number", ""),
     ({"output_audio_tokens": -1}, "output_audio_tokens: -1 tokens", "0 to 100000000."),
     ({"output_audio_tokens": 1.5}, "output_audio_tokens: 1.5 is not a whole number", ""),
-    ({"image_detail": "medium"}, "image_detail: 'medium' is unknown", "One of low, high."),
+    ({"image_detail": "fine"}, "image_detail: 'fine' is unknown", "One of auto, low, medium, high"),
     ({"media_tokens_included": "yes"}, "media_tokens_included: 'yes' is neither true nor false", ""),
     ({"task": "image_generation"}, "task: 'image_generation' is unknown", "Nearest: image-generation, "),
     ({"task": 5}, "task: '5' is unknown", "One of text-generation, chat"),

@@ -76,7 +76,9 @@ def _point_text(result: Result) -> str:
     devices, batch = point["replica_gpu_count"], point["batch_size"]
     one, alone = devices.high == 1, batch.high == 1
     made = next((feature.unit for feature in result.machine.modality.features if feature.name == "outputs"), "")
-    shared = f"{made or 'request'}{'' if alone else 's'} in a {'pass' if made else 'step'}"
+    # The central value of a range from 1 up is 1 and a trace.
+    single = alone or (made and round(batch.value) == 1)
+    shared = f"{made or 'request'}{'' if single else 's'} in a {'pass' if made else 'step'}"
     parts = [(devices, "device" if one else "devices"), (batch, shared)]
     texts = [interval(v, unit) if v.low < v.high else f"{number(v.value)} {unit}" for v, unit in parts]
     return f"operating point: {', '.join(texts)}"

@@ -40,7 +40,8 @@ DEFAULTS: Mapping[str, Any] = {
 """Fields of a request for what it holds beside text, and what they are where nobody says."""
 
 MEDIA_FIELDS = tuple(DEFAULTS)
-DETAILS = ("low", "high")
+DETAILS = ("auto", "low", "medium", "high", "ultra_high", "original")
+"""Levels of detail that providers name; "auto" is the usual one."""
 
 MAX_IMAGES = 100
 MAX_STEPS = 10_000
@@ -120,7 +121,7 @@ def _parsed(raw: tuple[Any, ...], _types: tuple[type, ...], answer_stated: bool)
     return MediaWork(
         task=given["task"],
         input_images=_sizes("input_images", given["input_images"]),
-        image_detail=given["image_detail"] or "",
+        image_detail="" if given["image_detail"] == "auto" else given["image_detail"] or "",
         input_video_seconds=_seconds("input_video_seconds", given),
         input_video_size=_resolution("input_video_resolution", given),
         input_audio_seconds=_seconds("input_audio_seconds", given),

@@ -67,7 +67,8 @@ class Request:
         Sizes of the pictures that are given, and of those to make, as "1024x1024": a list of at most 100, or one text
         with several. A whole number of `output_images` is so many of the model's usual size.
     image_detail
-        "low" or "high", where the model reads pictures at either.
+        How closely the model looks: "auto", "low", "medium", "high", "ultra_high" or "original"; a level that it does
+        not tell apart is its usual one.
     input_steps, guidance_evaluations, strength
         Steps of a denoiser, evaluations of it in each, and the share of the steps that a changed picture takes.
     input_video_seconds, input_video_resolution, input_audio_seconds
