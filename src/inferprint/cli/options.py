@@ -47,9 +47,7 @@ MEDIA = (
     Choice("output_images", "--image", str, "Picture to make, WxH in pixels; may be repeated", True),
     Choice(IMAGE_COUNT, "--image-count", int, "Pictures to make, of the stated or the model's usual size"),
     Choice("input_images", "--input-image", str, "Picture that is given, WxH in pixels; may be repeated", True),
-    Choice(
-        "image_detail", "--image-detail", str, "How closely the model looks at pictures: auto, low, medium, high"
-    ),
+    Choice("image_detail", "--image-detail", str, "How closely the model looks at pictures: auto, low, medium, high"),
     Choice("input_steps", "--steps", float, "Steps of the denoiser"),
     Choice("guidance_evaluations", "--guidance-evaluations", float, "Evaluations of the denoiser in a step: 1 to 4"),
     Choice("strength", "--strength", float, "Share of the steps that a changed picture takes"),
