@@ -26,8 +26,11 @@ from inferprint.rates.serving import plain_replica
 from inferprint.rates.situation import Case, Situation
 from inferprint.units import BYTES_PER_GB
 
+MEASURED = ("a100_40gb_sxm", "h100_80gb_sxm", "b200_180gb_sxm")
+"""Accelerators on which pictures and clips were measured."""
+
 MEASURED_GENERATIONS = ("ampere", "hopper", "blackwell")
-"""Generations of the accelerators on which pictures and clips were measured."""
+"""Their generations."""
 
 ENERGY, DURATION = "energy.media", "duration.media"
 """The learned forms of what a denoiser makes."""
@@ -145,8 +148,10 @@ def _unknown(situation: Situation, case: Case) -> Any:
     factor: Any = 1.0
     if situation.setup.engine is None:
         factor = situation.drawn("engine of media", "media.engine")
-    if not (case.gpu.memory_kind == "hbm" and case.gpu.generation in MEASURED_GENERATIONS):
-        factor = factor * situation.drawn("unmeasured accelerator", "media.unmeasured-accelerator")
+    if case.gpu.id not in MEASURED:
+        alike = case.gpu.memory_kind == "hbm" and case.gpu.generation in MEASURED_GENERATIONS
+        name = "media.other-accelerator" if alike else "media.unmeasured-accelerator"
+        factor = factor * situation.drawn("unmeasured accelerator", name)
     if situation.base.name == "sound":
         factor = factor * situation.drawn("physics only", "physics-only")
     if case.precision.arithmetic in ("fp8", "int8", "fp4"):
