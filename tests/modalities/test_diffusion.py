@@ -30,6 +30,7 @@ DENOISER = Denoiser(
     joint_text=333.0,
     layers=40.0,
     params=8e9,
+    tokens_per_volume=4096.0,
     held_bytes=30e9,
 )
 WORK = (*COLUMNS, "n_requests", "measured_seconds")

@@ -15,6 +15,7 @@ from inferprint import Catalogue
 from inferprint.modalities.media import NO_MEDIA, MediaWork, Size
 from inferprint.physics import denoising
 from inferprint.physics.denoising import Denoiser, Polynomial, Tokens
+from inferprint.physics.encoder import encoder_linear_flop
 from inferprint.physics.terms import Replica, Traffic
 from inferprint.rates import MachineSetup
 from inferprint.rates.denoiser import denoiser_of, total_flop
@@ -64,7 +65,7 @@ class TestFluxStepByStep:
 
     def test_text_encoders(self):
         # 2 x 4.762e9 x 512 + 2 x 0.123e9 x 77 = 4.9 TFLOP
-        both = denoising.prompt_flop(4.762e9, 512) + denoising.prompt_flop(0.123e9, 77)
+        both = encoder_linear_flop(4.762e9, 512) + encoder_linear_flop(0.123e9, 77)
         assert both / TERA == pytest.approx(4.9, abs=0.01)
 
 
@@ -313,6 +314,7 @@ def test_a_denoiser_is_shared_by_its_devices_and_its_decoder_is_not():
         joint_text=512.0,
         layers=57.0,
         params=11.9e9,
+        tokens_per_volume=4096.0,
         held_bytes=2 * 16.87e9,
     )
     base = situation("flux.1-dev").base

@@ -270,3 +270,8 @@ def test_a_picture_to_classify_takes_a_few_times_its_arithmetic_in_a_full_batch(
     place = {"gpu_id": "h100_80gb_sxm", "gpu_count": 1, "batch_size": 256}
     result = Estimator(CATALOGUE).estimate(Request(model_id="generic:image-encoder", input_images="224x224", **place))
     assert 1 < result.range("accelerator_energy_wh").value * 3600 / 0.025 < 10
+
+
+def test_a_maker_of_pictures_translates_nothing():
+    with pytest.raises(InvalidInput, match="not for translation"):
+        Estimator(CATALOGUE).estimate(Request(model_id="flux.1-dev", task="translation"))

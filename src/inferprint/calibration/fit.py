@@ -60,9 +60,7 @@ TASKS = (
     Task(SINGLE, SINGLE_DURATION, SINGLE_DURATION, fit, _part),
     Task(MEDIA_ENERGY, ("image_energy", "video_energy"), ("image_energy", "video_energy"), fit, _kind, FEW_MODELS_TAIL),
     Task(MEDIA_DURATION, ("image_time", "video_time"), ("image_time", "video_time"), fit, _kind, FEW_MODELS_TAIL),
-    Task(
-        TWO_TERM, ("single_request_duration",), ("single_request_duration",), ordinary_least_squares, lambda _: "local"
-    ),
+    Task(TWO_TERM, SINGLE_DURATION, SINGLE_DURATION, ordinary_least_squares, lambda _: "local"),
 )
 
 

@@ -169,6 +169,11 @@ class Media(Record):
     price_usd: float | None = None
     price_unit: PriceUnit | None = None
 
+    @property
+    def undisclosed(self) -> bool:
+        """True where nothing says what makes the pictures, clips or sound: one on tokens is no denoiser either."""
+        return self.backbone in ("undisclosed", "autoregressive")
+
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TokenRule(Record):

@@ -14,6 +14,11 @@ Ideal = Mapping[str, Mapping[str, Any]]
 """Ideal cost by feature, then by term."""
 
 
+def whole_pass(share: Ideal, batch: Any) -> Ideal:
+    """What a request sees where a pass ends for all `batch` of its inputs or pictures together: their shares."""
+    return {feature: {term: cost * batch for term, cost in costs.items()} for feature, costs in share.items()}
+
+
 @dataclass(frozen=True)
 class Feature:
     """A count that costs are linear in, its unit and the part of the request that it belongs to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inferprint.modalities.base import Feature, Ideal, Modality
+from inferprint.modalities.base import Feature, Ideal, Modality, whole_pass
 from inferprint.physics import denoising
 from inferprint.physics.denoising import Denoiser
 from inferprint.physics.terms import Replica, Traffic, compute_seconds
@@ -92,10 +92,7 @@ ENCODER_SHARE = 0.47
 
 def seen(denoiser: Denoiser, replica: Replica, traffic: Traffic) -> Ideal:
     """Ideal time of a whole pass, for all of its pictures together."""
-    return {
-        feature: {term: cost * traffic.batch for term, cost in costs.items()}
-        for feature, costs in share(denoiser, replica, traffic).items()
-    }
+    return whole_pass(share(denoiser, replica, traffic), traffic.batch)
 
 
 def diffusion(name: str, thing: str, volume: str) -> Modality:

@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from inferprint.modalities.base import Ideal
-from inferprint.modalities.text import FEATURES, TEXT
+from inferprint.modalities.base import Ideal, whole_pass
+from inferprint.modalities.text import TEXT
 from inferprint.physics import work
 from inferprint.physics.terms import ModelShape, Replica, Traffic
 
-_PAIRS = [feature.name for feature in FEATURES].index("prompt_pairs")
-_TOKENS = [feature.name for feature in FEATURES].index("fresh_input_tokens")
-_WINDOWED_PAIRS = [feature.name for feature in FEATURES].index("windowed_prompt_pairs")
+_PAIRS, _WINDOWED_PAIRS, _TOKENS = (
+    TEXT.names.index(name) for name in ("prompt_pairs", "windowed_prompt_pairs", "fresh_input_tokens")
+)
 
 
 def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tuple[Any, ...]:
-    """Features of inputs that are read in one pass, in the order of `FEATURES`: see `text.count` for the columns."""
+    """Features of inputs that are read in one pass, in the order of `TEXT.features`: see `text.count`."""
     found = list(TEXT.count(columns, window, minimum))
     each = columns["input_tokens"] + columns.get("media_tokens", 0.0)
     found[_PAIRS] = found[_TOKENS] * each
@@ -31,12 +31,7 @@ def count(columns: Mapping[str, Any], window: Any, minimum: work.Minimum) -> tup
 
 def seen(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:
     """Ideal time that a request sees: the pass ends for all of its inputs together, the others like its own."""
-    share = TEXT.share(shape, replica, traffic)
-    return {
-        feature: {term: cost * traffic.batch for term, cost in costs.items()}
-        for feature, costs in share.items()
-        if feature != "output_tokens"
-    }
+    return whole_pass(share(shape, replica, traffic), traffic.batch)
 
 
 def share(shape: ModelShape, replica: Replica, traffic: Traffic) -> Ideal:

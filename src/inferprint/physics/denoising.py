@@ -73,8 +73,8 @@ class Denoiser:
         Text tokens in the sequence of the latent ones.
     layers
         Layers of the denoiser.
-    params
-        Its parameters.
+    params, tokens_per_volume
+        Its parameters, and latent tokens per unit of volume.
     held_bytes
         What the devices hold: denoiser, text encoders, decoder [bytes].
     """
@@ -87,6 +87,7 @@ class Denoiser:
     joint_text: Any
     layers: Any
     params: Any
+    tokens_per_volume: Any
     held_bytes: Any
 
 
@@ -114,12 +115,6 @@ def exchanged_values(tokens: Tokens) -> Polynomial:
     """Values that the layers of a transformer pass on in one evaluation."""
     each = tokens.width * tokens.layers
     return Polynomial(each * tokens.joint_text, each * tokens.per_volume)
-
-
-@equation("F_text = 2 P_text L_text", "docs/method.md#pictures-video-sound")
-def prompt_flop(params: Any, tokens: Any) -> Any:
-    """FLOP of text encoders over a padded prompt of `tokens`."""
-    return 2 * params * tokens
 
 
 @equation("tau = 4 x 2 bytes X (G - 1)/G / (G A_link)", "docs/method.md#pictures-video-sound")

@@ -1,4 +1,4 @@
-"""What an encoder of pictures or sound computes before the language model reads its output."""
+"""What an encoder of text, pictures or sound computes before another network reads its output."""
 
 from __future__ import annotations
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from inferprint.catalogue import Media
-from inferprint.modalities.media import MEGAPIXEL, MediaWork, Size
+from inferprint.modalities.media import MEGAPIXEL, MediaWork
 from inferprint.physics import denoising
 from inferprint.physics.denoising import Denoiser, Polynomial, Tokens
+from inferprint.physics.encoder import encoder_linear_flop
 from inferprint.quantities import Range
 from inferprint.rates.draws import central
-from inferprint.rates.making import DEFAULT_SIZE
+from inferprint.rates.making import usual_size
 from inferprint.rates.media import MediaReader
 from inferprint.rates.model import drawn_sizes
 from inferprint.rates.situation import Situation
@@ -42,9 +43,10 @@ def denoiser_of(situation: Situation) -> Denoiser:
         joint_text=_known(situation, media, "joint_text_tokens", "tokens") or 0.0,
         layers=_layers(situation, media),
         params=params,
+        tokens_per_volume=_tokens_per_volume(situation, media),
         held_bytes=held * BILLION * situation.precision.bytes_per_param,
     )
-    if _is_undisclosed(media):
+    if media.undisclosed:
         return replace(found, linear=_undisclosed(situation, media))
     if media.backbone == "transformer" and media.tflop_per_second is None:
         tokens = _tokens(situation, media, found)
@@ -54,25 +56,18 @@ def denoiser_of(situation: Situation) -> Denoiser:
             attention=denoising.attention_flop(tokens),
             exchanged=denoising.exchanged_values(tokens),
         )
-    return replace(found, **_counted(situation, media))
+    return replace(found, **_counted(situation, media, found))
 
 
 def total_flop(situation: Situation, denoiser: Denoiser, work: MediaWork) -> Any:
     """FLOP of a request for pictures or clips: text encoders, denoiser and decoder."""
     columns = MediaReader(situation.catalogue, situation.model, situation.base).columns(work)
-    both = ((denoiser.linear, denoiser.attention), "evaluations", "evaluation_volume", "evaluation_pairs")
-    flop = sum(
-        part.once * columns[both[1]] + part.per_volume * columns[both[2]] + part.per_pair * columns[both[3]]
-        for part in both[0]
-    )
+    flop = denoiser.prompt_flop * columns["prompts"]
+    for part in (denoiser.linear, denoiser.attention):
+        flop = flop + part.once * columns["evaluations"] + part.per_volume * columns["evaluation_volume"]
+        flop = flop + part.per_pair * columns["evaluation_pairs"]
     decoder = denoiser.decoder
-    flop = flop + denoiser.prompt_flop * columns["prompts"]
     return flop + decoder.per_volume * columns["output_volume"] + decoder.per_pair * columns["output_pairs"]
-
-
-def _is_undisclosed(media: Media) -> bool:
-    """True where nothing says what the network is; one on tokens is not a denoiser's either."""
-    return media.backbone in ("undisclosed", "autoregressive")
 
 
 def _stated_share(situation: Situation) -> float:
@@ -120,9 +115,7 @@ def _tokens(situation: Situation, media: Media, denoiser: Denoiser) -> Tokens:
         params_per_token=params,
         width=width,
         layers=denoiser.layers,
-        per_volume=MEGAPIXEL
-        / _pixels_per_token(situation, media)
-        / (_known(situation, media, "temporal_patch", "latents") or 1.0),
+        per_volume=denoiser.tokens_per_volume,
         joint_text=denoiser.joint_text,
         cross_text=_known(situation, media, "cross_text_tokens", "tokens") or 0.0,
         quadratic=0.0 if media.attention == "linear" else 1.0,
@@ -134,36 +127,33 @@ PARAMS_PER_LAYER = 12.0
 """Parameters of a transformer layer over the square of its width: 4 of attention, 8 of a feed-forward network."""
 
 
-def _pixels_per_token(situation: Situation, media: Media) -> Any:
-    """Pixels of a frame that one token stands for."""
+def _tokens_per_volume(situation: Situation, media: Media) -> Any:
+    """Latent tokens of 2^20 pixels of a latent frame, or of a second of sound."""
+    if situation.base.name == "sound":
+        known = _known(situation, media, "tokens_per_second", "tokens/s")
+        return _assumed(situation, "sound-frames-per-second") if known is None else known
     side = _known(situation, media, "spatial_downsample", "pixels")
     patch = _known(situation, media, "spatial_patch", "latents") or 1.0
-    return (side * patch) ** 2 if side is not None else _assumed(situation, "pixels-per-token-side") ** 2
+    pixels = (side * patch) ** 2 if side is not None else _assumed(situation, "pixels-per-token-side") ** 2
+    return MEGAPIXEL / pixels / (_known(situation, media, "temporal_patch", "latents") or 1.0)
 
 
-def _counted(situation: Situation, media: Media) -> dict[str, Polynomial]:
+def _counted(situation: Situation, media: Media, denoiser: Denoiser) -> dict[str, Polynomial]:
     """Work of a network whose operations were counted: per area of a frame, or per second of sound."""
+    share = _stated_share(situation)
     if situation.base.name == "sound":
         linear = _known(situation, media, "tflop_per_second", "TFLOP/s of sound")
         square = _known(situation, media, "attention_tflop_per_second2", "TFLOP/s2") or 0.0
         if linear is None:
-            frames = _assumed(situation, "sound-frames-per-second")
-            return {"linear": Polynomial(0.0, 2 * _size_of_pass(situation, media) * frames)}
-        share = _stated_share(situation)
+            at_once = Tokens(denoiser.params, 0.0, 0.0, denoiser.tokens_per_volume)
+            return {"linear": denoising.linear_flop(at_once)}
         return {"linear": Polynomial(0.0, linear * share * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
-    share = _stated_share(situation)
     linear = _known(situation, media, "tflop_per_mpx", "TFLOP/Mpx")
     square = _known(situation, media, "attention_tflop_per_mpx2", "TFLOP/Mpx2") or 0.0
     if linear is None:
         per_area = _assumed(situation, "convolution-tflop-per-mpx") * TERA / BILLION
-        return {"linear": Polynomial(0.0, _size_of_pass(situation, media) * per_area)}
+        return {"linear": Polynomial(0.0, denoiser.params * per_area)}
     return {"linear": Polynomial(0.0, linear * share * TERA), "attention": Polynomial(0.0, 0.0, square * TERA)}
-
-
-def _size_of_pass(situation: Situation, media: Media) -> Any:
-    """Parameters of the network that runs in every evaluation."""
-    held, _ = drawn_sizes(situation.model, situation.sizes, situation.sampler)
-    return (media.denoiser_params_b or held) * _stated_share(situation) * BILLION
 
 
 def _decoder(situation: Situation, media: Media) -> Polynomial:
@@ -171,7 +161,7 @@ def _decoder(situation: Situation, media: Media) -> Polynomial:
     if situation.base.name == "sound":
         per_second = _known(situation, media, "decoder_tflop_per_second", "TFLOP/s of sound") or 0.0
         return Polynomial(0.0, per_second * TERA)
-    if _is_undisclosed(media) or media.backbone == "convolution":
+    if media.undisclosed or media.backbone == "convolution":
         # Inside of what such a model computes in all.
         return Polynomial()
     linear: Any = _known(situation, media, "decoder_tflop_per_mpx", "TFLOP/Mpx")
@@ -189,7 +179,7 @@ def _prompt_flop(situation: Situation, media: Media) -> Any:
     if params is None:
         return 0.0
     length = tokens if tokens is not None else _assumed(situation, "text-encoder-tokens")
-    return denoising.prompt_flop(params * BILLION, length)
+    return encoder_linear_flop(params * BILLION, length)
 
 
 def _undisclosed(situation: Situation, media: Media) -> Polynomial:
@@ -203,7 +193,7 @@ def _undisclosed(situation: Situation, media: Media) -> Polynomial:
     return Polynomial(0.0, total * TERA / evaluations)
 
 
-def price_factor(situation: Situation, media: Media) -> float:
+def _price_factor(situation: Situation, media: Media) -> float:
     """By what the price of an undisclosed model scales the work of its class; 1 where it is not sold by the second."""
     anchor = situation.catalogue.priors.get(f"media.price.{(media.price_unit or '').replace(' ', '-')}")
     if media.price_usd is None or anchor is None:
@@ -220,8 +210,8 @@ def price_factor(situation: Situation, media: Media) -> float:
 def _price_class(situation: Situation, media: Media) -> tuple[str, float]:
     """Which assumption tells what an undisclosed model computes, and by what it is scaled to a unit of volume."""
     if situation.base.name == "video":
-        return "media.compute.video", price_factor(situation, media)
-    area = Size(media.width_px or DEFAULT_SIZE.width_px, media.height_px or DEFAULT_SIZE.height_px).megapixels
+        return "media.compute.video", _price_factor(situation, media)
+    area = usual_size(media).megapixels
     if media.price_usd is None or media.price_unit not in ("image", "megapixel"):
         return "media.compute.image", 1.0
     usd = media.price_usd * (area if media.price_unit == "megapixel" else 1.0)

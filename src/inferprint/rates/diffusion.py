@@ -6,21 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from inferprint.errors import InvalidInput
 from inferprint.modalities.base import Ideal
-from inferprint.modalities.media import MEGAPIXEL, MediaWork
+from inferprint.modalities.media import MediaWork
 from inferprint.physics.denoising import Denoiser
 from inferprint.physics.power import device_energy, device_seconds
 from inferprint.physics.serving import REPLICA_SIZES
 from inferprint.physics.terms import Replica, Traffic, two_term_media_seconds
 from inferprint.provenance.trace import How
 from inferprint.quantities import Range
-from inferprint.rates.batch import MAX_BATCH
 from inferprint.rates.card import MachineDraws, TermDetail
 from inferprint.rates.draws import SIZE, Array, bounds, central, full
 from inferprint.rates.forms import applied_form, joules_by, measured_rates, media_residual, seconds_by
 from inferprint.rates.hosting import does_not_fit
 from inferprint.rates.media import MediaReader
+from inferprint.rates.operating_point import device_time_measured, stated_or_usual_batch
 from inferprint.rates.per_second import per_second
 from inferprint.rates.serving import plain_replica
 from inferprint.rates.situation import Case, Situation
@@ -28,9 +27,6 @@ from inferprint.units import BYTES_PER_GB
 
 MEASURED = ("a100_40gb_sxm", "h100_80gb_sxm", "b200_180gb_sxm")
 """Accelerators on which pictures and clips were measured."""
-
-MEASURED_GENERATIONS = ("ampere", "hopper", "blackwell")
-"""Their generations."""
 
 ENERGY, DURATION = "energy.media", "duration.media"
 """The learned forms of what a denoiser makes."""
@@ -60,7 +56,7 @@ def diffusion_rates(situation: Situation, case: Case, denoiser: Denoiser) -> Mac
         # A board draws at most its limit: what takes this energy takes at least this long.
         seconds = np.maximum(seconds, device_seconds(energy, full(devices)[:, None], power))
         duration, details = seconds * waited[:, None], (*of_energy, *of_time)
-    if situation.setup.device_time_measured or situation.setup.measured_seconds is not None:
+    if device_time_measured(situation):
         level = _saturated(situation) if situation.setup.method == "default" else 1.0
         energy, seconds, duration = measured_rates(situation, devices * power, level, waited)
         details = ()
@@ -108,19 +104,14 @@ def ideal_media(situation: Situation, case: Case, denoiser: Denoiser) -> tuple[I
     replica, traffic = plain_replica(situation, case, devices), Traffic(batch, 0.0, 0.0)
     base = situation.base
     share, seen = base.share(denoiser, replica, traffic), base.seen(denoiser, replica, traffic)
-    two_term: Ideal = {"evaluation_volume": {"prefill": _two_term_ideal(situation, denoiser, replica)}}
+    two_seconds = two_term_media_seconds(denoiser.params, denoiser.tokens_per_volume, replica)
+    two_term: Ideal = {"evaluation_volume": {"prefill": two_seconds}}
     return share, seen, two_term, central(devices), central(batch)
 
 
 def _point(situation: Situation, case: Case, denoiser: Denoiser) -> tuple[Any, Any]:
     """Devices that share a picture, and pictures of a pass."""
-    setup = situation.setup
-    given = setup.batch_size
-    if given is not None and not 1 <= given <= MAX_BATCH:
-        raise InvalidInput("batch_size", f"{given:g} pictures", hint=f"1 to {MAX_BATCH}.")
-    prior = situation.batch_prior
-    batch = given or situation.sampler.spread(f"batch size:{situation.host_name}", prior.value, minimum=1.0)
-    return _devices(situation, case, denoiser), batch
+    return _devices(situation, case, denoiser), stated_or_usual_batch(situation)
 
 
 def _devices(situation: Situation, case: Case, denoiser: Denoiser) -> Any:
@@ -149,7 +140,8 @@ def _unknown(situation: Situation, case: Case) -> Any:
     if situation.setup.engine is None:
         factor = situation.drawn("engine of media", "media.engine")
     if case.gpu.id not in MEASURED:
-        alike = case.gpu.memory_kind == "hbm" and case.gpu.generation in MEASURED_GENERATIONS
+        generations = {situation.catalogue.gpus[name].generation for name in MEASURED}
+        alike = case.gpu.memory_kind == "hbm" and case.gpu.generation in generations
         name = "media.other-accelerator" if alike else "media.unmeasured-accelerator"
         factor = factor * situation.drawn("unmeasured accelerator", name)
     if situation.base.name == "sound":
@@ -170,16 +162,5 @@ def _two_term(situation: Situation, denoiser: Denoiser, replica: Replica) -> Arr
     form = situation.catalogue.forms["two-term"]
     residual = full(situation.form_error(form, situation.base.name))
     column = situation.feature_names.index("evaluation_volume")
-    rates[:, column] = full(_two_term_ideal(situation, denoiser, replica)) * residual
+    rates[:, column] = full(two_term_media_seconds(denoiser.params, denoiser.tokens_per_volume, replica)) * residual
     return rates
-
-
-def _two_term_ideal(situation: Situation, denoiser: Denoiser, replica: Replica) -> Any:
-    """Seconds of the two-term form per unit of volume and evaluation."""
-    media = situation.catalogue.media[situation.model.id]
-    if situation.base.name == "sound":
-        per_volume = media.tokens_per_second or situation.prior("media.sound-frames-per-second").value.value
-    else:
-        side = (media.spatial_downsample or 8.0) * (media.spatial_patch or 1)
-        per_volume = MEGAPIXEL / side**2 / (media.temporal_patch or 1)
-    return two_term_media_seconds(denoiser.params, per_volume, replica)

@@ -63,7 +63,7 @@ class Making(NamedTuple):
     def _check_given(self, asked: MediaWork, trail: Trail) -> None:
         """Refuse pictures, and a share of the steps, that the model does nothing with; say what it does with them."""
         tasks, name = set(self.media.tasks), self.model.id
-        undisclosed = self.media.backbone in ("undisclosed", "autoregressive")
+        undisclosed = self.media.undisclosed
         if asked.input_images and undisclosed and not tasks & CHANGING:
             raise InvalidInput("input_images", f"{name} changes no pictures: it is for {', '.join(tasks)}", hint=HINT)
         if asked.input_images and undisclosed and self.modality.name == "image":
@@ -82,8 +82,7 @@ class Making(NamedTuple):
     @property
     def _beside(self) -> bool:
         """Whether a picture that is given stands beside the latent tokens."""
-        undisclosed = self.media.backbone in ("undisclosed", "autoregressive")
-        return self.media.references == "sequence" or (undisclosed and self.modality.name == "image")
+        return self.media.references == "sequence" or (self.media.undisclosed and self.modality.name == "image")
 
     def _columns(self, asked: MediaWork, evaluations: float, shown: Sequence[tuple[float, float]]) -> dict[str, float]:
         """Columns of what is shown: (area [2^20 pixels] or seconds, frames) of each."""
@@ -141,9 +140,6 @@ class Making(NamedTuple):
         trail.add(field, prior.value.value, unit, "assumed", prior.meaning, prior.origin("value"))
         return prior.value.value
 
-    def _usual_size(self) -> Size:
-        return Size(self.media.width_px or DEFAULT_SIZE.width_px, self.media.height_px or DEFAULT_SIZE.height_px)
-
     def _enlarges(self, asked: MediaWork) -> bool:
         """Whether a picture that is given comes back larger: asked for, or all that the model does."""
         return asked.task == "upscaling" or set(self.media.tasks) == {"upscaling"}
@@ -155,7 +151,7 @@ class Making(NamedTuple):
             texts = ", ".join(map(str, sizes))
             trail.add("output_images", texts, "", "assumed", f"none stated: {UPSCALE} times each side of what is given")
         else:
-            usual = self._usual_size()
+            usual = usual_size(self.media)
             sizes = [size or usual for size in asked.output_images or (None,)]
             if None in (asked.output_images or (None,)):
                 why = f"none stated: usual for {self.model.id}"
@@ -168,12 +164,11 @@ class Making(NamedTuple):
         """Area of a frame [2^20 pixels], and frames, of the clip to make."""
         size = asked.output_video_size
         if size is None:
-            size = self._usual_size()
+            size = usual_size(self.media)
             why = f"none stated: usual for {self.model.id}"
             trail.add("output_video_resolution", str(size), "", "assumed", why, self.media.origin("width_px"))
         elif isinstance(size, int):
-            size = Size(round(size * ASPECT / 2) * 2, size)
-            trail.add("output_video_resolution", str(size), "", "assumed", "only lines stated: 16:9")
+            size = frame_of_lines("output_video_resolution", size, trail)
         check_size(self.model, self.media, "output_video_resolution", size)
         frames, usual = self._frames(asked, trail), self.media.frames or USUAL_FRAMES
         if frames > LONGEST * usual:
@@ -214,6 +209,19 @@ class Making(NamedTuple):
 DEFAULT_SIZE = Size(1024, 1024)
 """Size of a picture of a model that publishes none."""
 
+
+def usual_size(media: Media) -> Size:
+    """Size of a usual picture or frame of a model."""
+    return Size(media.width_px or DEFAULT_SIZE.width_px, media.height_px or DEFAULT_SIZE.height_px)
+
+
+def frame_of_lines(field: str, lines: int, trail: Trail) -> Size:
+    """The frame of a clip of which only the lines are stated; what was assumed of it is written down."""
+    size = Size(round(lines * ASPECT / 2) * 2, lines)
+    trail.add(field, str(size), "", "assumed", "only lines stated: 16:9")
+    return size
+
+
 ORIGIN_OF = {
     "input_steps": "steps",
     "guidance_evaluations": "evaluations_per_step",
@@ -229,7 +237,7 @@ def check_size(model: Model, media: Media, field: str, size: Size) -> None:
     """Refuse a size that the model does not make."""
     if media.sizes and str(size) not in media.sizes:
         raise InvalidInput(field, f"{model.id} does not make {size}", hint=f"It makes {', '.join(media.sizes)}.")
-    usual = Size(media.width_px or DEFAULT_SIZE.width_px, media.height_px or DEFAULT_SIZE.height_px).megapixels
+    usual = usual_size(media).megapixels
     # Where no limit is published, what is far from the usual is not what it was made for.
     low, high = media.min_mpx or usual / SMALLEST, media.max_mpx or usual * LARGEST
     if not low * SLACK[0] <= size.megapixels <= high * SLACK[1]:
@@ -244,8 +252,10 @@ def check_size(model: Model, media: Media, field: str, size: Size) -> None:
         raise InvalidInput(field, f"{model.id} does not make {size}", hint=hint)
 
 
-CHANGING = {"image-editing", "image-to-image", "inpainting", "outpainting", "upscaling", "variations", "editing"}
-CHANGING |= {"image-to-video", "video-editing", "video-to-world"}
+CHANGING = {
+    *("image-editing", "image-to-image", "inpainting", "outpainting", "upscaling", "variations", "editing"),
+    *("image-to-video", "video-editing", "video-to-world"),
+}
 """Tasks to which a picture is given."""
 
 SMALLEST, LARGEST = 64.0, 16.0

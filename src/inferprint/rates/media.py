@@ -130,7 +130,8 @@ class MediaReader:
     def _check_task(self, task: str) -> None:
         """Refuse a task that a model of this kind does not do."""
         does, kind = MAKES.get(TASKS[task], ()), self._model.modality
-        wrong = kind not in does if does else kind in MAKERS and task not in ("multimodal-generation", "translation")
+        # What is generated of several kinds may be pictures and sound too.
+        wrong = kind not in does if does else kind in MAKERS and task != "multimodal-generation"
         if wrong:
             raise InvalidInput("task", f"{self.what}, not for {task}", hint="Leave it out, or name another model.")
 

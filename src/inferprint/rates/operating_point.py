@@ -87,11 +87,7 @@ def _media_engine(setup: MachineSetup, trail: Trail, *, media: bool) -> Engine:
 
 def operating_point(situation: Situation, case: Case, serving: Serving) -> tuple[Any, Any]:
     """Devices of the replica and requests that share its steps."""
-    given = situation.setup.batch_size
-    if given is not None and not 1 <= given <= MAX_BATCH:
-        raise InvalidInput("batch_size", f"{given:g} requests", hint=f"1 to {MAX_BATCH}.")
-    prior = situation.batch_prior
-    batch = given or situation.sampler.spread(f"batch size:{situation.host_name}", prior.value, minimum=1.0)
+    given, batch = situation.setup.batch_size, stated_or_usual_batch(situation)
     context = situation.usual_context
     devices, fits = replica_and_room(situation, case, serving, batch)
     if given is not None:
@@ -103,6 +99,16 @@ def operating_point(situation: Situation, case: Case, serving: Serving) -> tuple
         _check_alone(situation, case, serving, devices)
         return devices, np.clip(batch, 1.0, np.maximum(fits, 1.0))
     return _solved(situation, case, serving, devices, target)
+
+
+def stated_or_usual_batch(situation: Situation) -> Any:
+    """What shares a step or a pass: as stated, else draws of the class of the host."""
+    given = situation.setup.batch_size
+    if given is not None and not 1 <= given <= MAX_BATCH:
+        what = "pictures" if situation.makes_media else "requests"
+        raise InvalidInput("batch_size", f"{given:g} {what}", hint=f"1 to {MAX_BATCH}.")
+    prior = situation.batch_prior
+    return given or situation.sampler.spread(f"batch size:{situation.host_name}", prior.value, minimum=1.0)
 
 
 def replica_and_room(situation: Situation, case: Case, serving: Serving, batch: Any) -> tuple[Any, Any]:

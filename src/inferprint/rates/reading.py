@@ -11,8 +11,8 @@ from inferprint.errors import InvalidInput
 from inferprint.modalities.media import NEUTRAL, MediaWork, Size
 from inferprint.modalities.reading import AUDIO_RULES, IMAGE_RULES, VIDEO_RULES, Read
 from inferprint.physics.encoder import encoder_attention_flop, encoder_linear_flop
-from inferprint.provenance.trace import Trail
-from inferprint.rates.making import ASPECT, CLIP_FIELDS, DEFAULT_SIZE, FIELD_OF, HINT, Asked
+from inferprint.provenance.trace import How, Trail
+from inferprint.rates.making import CLIP_FIELDS, FIELD_OF, HINT, Asked, frame_of_lines, usual_size
 from inferprint.rates.model import Sizes
 from inferprint.units import BILLION, GIGA
 
@@ -126,9 +126,7 @@ class Reading(NamedTuple):
         if rule is None:
             what = {"image": "pictures", "video": "video", "audio": "sound"}[reads]
             message = f"{self.model.id} reads no {what}: it is a model for {self.model.modality}"
-            raise InvalidInput(
-                field, message, hint="List models and what they are for: inferprint catalog models QUERY."
-            )
+            raise InvalidInput(field, message, hint=HINT)
         return rule
 
     def _add_clip(self, columns: dict[str, float], asked: MediaWork, seconds: float, trail: Trail) -> None:
@@ -139,8 +137,7 @@ class Reading(NamedTuple):
             size = DEFAULT_FRAME
             trail.add("input_video_resolution", str(size), "", "assumed", "none stated: a small clip")
         elif isinstance(size, int):
-            size = Size(round(size * ASPECT / 2) * 2, size)
-            trail.add("input_video_resolution", str(size), "", "assumed", "only lines stated: 16:9")
+            size = frame_of_lines("input_video_resolution", size, trail)
         self._add(columns, rule, VIDEO_RULES[rule.rule](*size, seconds, rule.parameters))
         self._note(trail, "input_video_seconds", rule)
 
@@ -156,8 +153,8 @@ class Reading(NamedTuple):
         columns["encoder_attention_gflop"] += attention
 
     def _note(self, trail: Trail, field: str, rule: TokenRule) -> None:
-        how = "assumed" if rule.id in CLASS_RULE.values() else "catalogue"
-        trail.add(f"{field} rule", rule.id, "", how, rule.meaning, rule.origin("rule"))  # type: ignore[arg-type]
+        how: How = "assumed" if rule.id in CLASS_RULE.values() else "catalogue"
+        trail.add(f"{field} rule", rule.id, "", how, rule.meaning, rule.origin("rule"))
 
     def _transcribe(self, columns: dict[str, float], asked: MediaWork, trail: Trail) -> None:
         """What a model for speech writes about a sound where nobody says."""
@@ -219,7 +216,7 @@ class Reading(NamedTuple):
 
     def _picture_tokens(self, media: Media, asked: MediaWork, trail: Trail) -> float:
         """Tokens of the pictures to make: in proportion to their area."""
-        usual = Size(media.width_px or DEFAULT_SIZE.width_px, media.height_px or DEFAULT_SIZE.height_px)
+        usual = usual_size(media)
         pictures = asked.output_images or (None,)
         share = sum((size or usual).megapixels for size in pictures) / usual.megapixels
         tokens = share * (media.tokens_per_image or 0)
