@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from inferprint.batch.engine import duckdb_error, literal, quoted
+from inferprint.usage.engine import duckdb_error, literal, quoted
 from inferprint.batch.totals import Total
 from inferprint.errors import FileProblem
 from inferprint.quantities import RESULTS

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferprint._version import __version__
-from inferprint.batch.engine import check_installed, connected
+from inferprint.usage.engine import check_installed, connected
 from inferprint.batch.files import (
     ImpactWriter,
     RejectWriter,
@@ -26,7 +26,7 @@ from inferprint.batch.options import IDENTITY, RunOptions
 from inferprint.batch.rows import Checked, Reject, check, explained
 from inferprint.batch.setups import Pair, Part, Setups
 from inferprint.batch.summary import Counts, Summary
-from inferprint.batch.tables import NUMERIC_FIELDS, Chunk, Table, open_table
+from inferprint.usage.tables import NUMERIC_FIELDS, Chunk, Table, open_table
 from inferprint.batch.times import work_columns
 from inferprint.batch.totals import ALL, Dimension, Total, shares_of, split_by, totals_of
 from inferprint.errors import FileProblem, InvalidInput

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inferprint.batch.tables import NUMERIC_FIELDS, Chunk
+from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 from inferprint.errors import InferprintError, InvalidInput
 from inferprint.estimate.media import DEFAULTS as MEDIA_DEFAULTS
 from inferprint.estimate.media import MEDIA_FIELDS, holds_media, media_of

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inferprint.batch.rows import explained, flag, number
-from inferprint.batch.tables import NUMERIC_FIELDS, Chunk
+from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 from inferprint.batch.times import Grid, with_known_duration
 from inferprint.errors import InferprintError, InvalidInput, UnknownName
 from inferprint.estimate import Estimator, Request

@@ -78,7 +78,7 @@ def _logged(logs: Sequence[Path], column: Sequence[str]) -> tuple[Load, int]:
 
     from inferprint.batch import RunOptions
     from inferprint.batch.rows import check
-    from inferprint.batch.tables import open_table
+    from inferprint.usage.tables import open_table
     from inferprint.planning import logged_load
 
     options = RunOptions(columns=column_mapping(column), fills={"model_id": "any"})

@@ -6,25 +6,24 @@ A record that cannot be parsed is reported in place, so that every record of a f
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TextIO, cast
+from typing import Any, Protocol, TextIO
 
-from inferprint.batch.engine import connected, duckdb_error, quoted
 from inferprint.errors import FileProblem
 from inferprint.estimate.request import TIME_FIELDS, TOKEN_FIELDS
+from inferprint.usage.engine import connected, duckdb_error, quoted
+from inferprint.usage.opening import PARQUET, Opened, damage, head_of, opened, reading
 
 MAX_RECORD_LINES = 1000
 """A quoted field that runs over more lines than this was never closed."""
 
 DELIMITERS = ",;\t|"
-HEAD_BYTES = 4096
+CUT_SHORT = "the file is damaged from here on, and what follows is lost"
 NUMERIC_FIELDS = (*TOKEN_FIELDS, "n_requests", *TIME_FIELDS)
 """Fields of which every row may have its own number."""
 
@@ -69,11 +68,15 @@ class Chunk:
 
 
 class Table(Protocol):
-    """One file: its columns, its number of rows where it says so, and its rows."""
+    """One file: its columns, its number of rows where it says so, and its rows.
+
+    `position` is the number of its bytes that were read, where its number of rows is not known.
+    """
 
     path: Path
     names: tuple[str, ...]
     rows: int | None
+    position: int
 
     def chunks(self, mapped: dict[str, str], size: int) -> Iterator[Chunk]:
         """The rows, about `size` at a time; `mapped` names the column of each field."""
@@ -88,49 +91,10 @@ def open_table(path: Path) -> Table:
     FileProblem
         Nothing is there, or nothing that is a table.
     """
-    head = _head(path)
-    if head.startswith(b"PAR1"):
+    head = head_of(path)
+    if head.startswith(PARQUET):
         return ParquetTable(path)
-    compressed = head.startswith(b"\x1f\x8b")
-    if compressed:
-        with reading(path), gzip.open(path) as file:
-            head = file.read(HEAD_BYTES)
-    _check_text(path, head)
-    return CsvTable(path, compressed)
-
-
-def _head(path: Path) -> bytes:
-    """The first bytes of a regular file."""
-    if not path.exists():
-        there = sorted(p.name for p in path.parent.glob(f"*{path.suffix}"))[:5] if path.parent.is_dir() else []
-        hint = f"The folder has: {', '.join(there)}." if there else "Check the path."
-        raise FileProblem(f"{path}: no such file", hint=hint)
-    if path.is_dir():
-        raise FileProblem(f"{path}: is a folder", hint="Name the files in it.")
-    if not path.is_file():
-        raise FileProblem(f"{path}: is not a regular file", hint="Save its content to a file first.")
-    with reading(path), path.open("rb") as file:
-        return file.read(HEAD_BYTES)
-
-
-def _check_text(path: Path, head: bytes) -> None:
-    """Refuse what is no text in UTF-8."""
-    if not head.strip():
-        raise FileProblem(f"{path}: is empty", hint="Expected a CSV file with a header line, or a Parquet file.")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise FileProblem(f"{path}: is in UTF-16", hint="Save it as UTF-8.")
-    if b"\x00" in head:
-        raise FileProblem(f"{path}: is a binary file", hint="Expected CSV (plain or .gz) or Parquet.")
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what the system says about an unreadable file into a `FileProblem`."""
-    try:
-        yield
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise FileProblem(f"{path}: cannot be read: {reason}", hint="Is it complete and yours to read?") from error
+    return CsvTable(path)
 
 
 def as_line(cells: Sequence[Any]) -> str:
@@ -144,14 +108,14 @@ def as_line(cells: Sequence[Any]) -> str:
 
 
 class CsvTable:
-    """A CSV file with a header line, in UTF-8, plain or gzip."""
+    """A CSV file with a header line, in UTF-8, plain or compressed."""
 
     rows: int | None = None
+    position = 0
 
-    def __init__(self, path: Path, compressed: bool) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._compressed = compressed
-        with reading(path), self._open() as file:
+        with reading(path), self._open() as (file, _):
             header = _first_line(file)
         self._delimiter = max(DELIMITERS, key=header.count)
         names = _cells(header, self._delimiter)
@@ -162,29 +126,34 @@ class CsvTable:
         if twice:
             raise FileProblem(f"{path}: columns named alike: {', '.join(twice)}", hint="Rename all but one.")
 
-    def _open(self) -> TextIO:
-        # Bytes that are no UTF-8 become surrogates, which mark the row that they are in.
-        how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-        if self._compressed:
-            return cast(TextIO, gzip.open(self.path, "rt", **how))
-        return cast(TextIO, self.path.open("r", **how))
+    @contextmanager
+    def _open(self) -> Iterator[tuple[TextIO, Opened]]:
+        with opened(self.path) as file:
+            # Bytes that are no UTF-8 become surrogates, which mark the row that they are in.
+            yield io.TextIOWrapper(file.stream, encoding="utf-8-sig", errors="surrogateescape", newline=""), file
 
     def chunks(self, mapped: dict[str, str], size: int) -> Iterator[Chunk]:
         """The rows, about `size` at a time."""
         done = 0
-        with self._open() as file:
+        with self._open() as (file, bytes_read):
             with reading(self.path):
                 _first_line(file)
             carried: list[str] = []
-            while True:
-                with reading(self.path):
-                    fresh = list(islice(file, size))
-                records, carried = self._joined(carried + fresh, at_end=len(fresh) < size)
+            damaged, at_end = "", False
+            while not at_end:
+                fresh: list[str] = []
+                try:
+                    fresh.extend(islice(file, size))
+                except damage() as error:
+                    damaged = str(error)
+                at_end = len(fresh) < size
+                records, carried = self._joined(carried + fresh, at_end=at_end)
                 if records:
+                    self.position = bytes_read.position
                     yield self._parsed(records, done, mapped)
                     done += len(records)
-                if len(fresh) < size:
-                    return
+            if damaged:
+                yield Chunk([], {name: [] for name in mapped}, [], [Broken(done + 1, f"{CUT_SHORT}: {damaged}", "")])
 
     def _joined(self, lines: list[str], *, at_end: bool) -> tuple[list[str], list[str]]:
         """Lines as records, of several lines where a quoted field has line breaks; and lines to wait with."""
@@ -268,6 +237,8 @@ def _closed(lines: list[str], first: int) -> int | None:
 
 class ParquetTable:
     """A Parquet file. The text of a row, for the reject file, has the columns that were read."""
+
+    position = 0
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,0 +1,203 @@
+"""Files of usage records of any kind, record by record."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from inferprint.errors import FileProblem
+from inferprint.usage.base import Kind, Raw, Rejected, Sample
+from inferprint.usage.opening import PARQUET, damage, head_of, opened, reading
+from inferprint.usage.tables import CUT_SHORT, CsvTable, ParquetTable
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A line longer than this is rejected unread."""
+
+MAX_DOCUMENT_BYTES = 2 * 1024**3
+"""A JSON document is read as a whole; a longer one is refused."""
+
+SAMPLED = 20
+TABLE_ROWS = 10_000
+SAMPLE_TEXT = 65_536
+
+
+class OpenSource:
+    """A file whose records are read in order.
+
+    Attributes
+    ----------
+    skip
+        Rows up to this one were read before: they are passed over.
+    rejects
+        Records that could not be decoded, for the caller to take away.
+    position, size
+        Bytes on disk that were read so far, and in all.
+    """
+
+    def __init__(self, path: Path, kind: Kind) -> None:
+        self.path, self.kind = path, kind
+        self.skip = 0
+        self.rejects: list[Rejected] = []
+        self.position, self.size = 0, path.stat().st_size
+
+    def decoded(self, schema: type[Raw]) -> Iterator[tuple[int, Raw]]:
+        """Each record's row and content; see `inferprint.usage.base.Source`."""
+        if self.kind == "json-lines":
+            return self._json_lines(schema)
+        if self.kind == "json":
+            return self._document(schema)
+        return self._table(schema)
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Each line of text with its number, from 1."""
+        for number, line in self._byte_lines():
+            yield number, line.decode("utf-8", errors="replace").rstrip("\r\n")
+
+    def _byte_lines(self) -> Iterator[tuple[int, bytes]]:
+        """Lines as bytes; one that is too long, or where the file is damaged, is rejected."""
+        number = 0
+        with opened(self.path) as file:
+            try:
+                for number in itertools.count(1):
+                    line = file.stream.readline(MAX_LINE_BYTES)
+                    if not line:
+                        break
+                    self.position = file.position
+                    if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
+                        if number > self.skip:
+                            yield number, line
+                        continue
+                    _pass_over(file.stream)
+                    if number > self.skip:
+                        limit = MAX_LINE_BYTES // 2**20
+                        self.rejects.append(Rejected(number, "", f"the line is longer than {limit} MiB"))
+            except damage() as error:
+                self.rejects.append(Rejected(number, "", f"{CUT_SHORT}: {error}"))
+
+    def _json_lines(self, schema: type[Raw]) -> Iterator[tuple[int, Raw]]:
+        decode = msgspec.json.Decoder(schema, strict=False).decode
+        for number, line in self._byte_lines():
+            try:
+                record = decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+            except msgspec.ValidationError as error:
+                self._reject(number, error)
+            except msgspec.DecodeError as error:
+                if line.strip():
+                    self.rejects.append(Rejected(number, "", f"is not JSON: {error}"))
+            else:
+                yield number, record
+
+    def _reject(self, row: int, error: msgspec.ValidationError) -> None:
+        """Reject a record whose content is not of the schema; the field stands at the end of the message."""
+        reason, _, place = str(error).partition(" - at `$.")
+        self.rejects.append(Rejected(row, place.rstrip("`"), reason))
+
+    def _document(self, schema: type[Raw]) -> Iterator[tuple[int, Raw]]:
+        """Elements of a list, or a document as one record."""
+        try:
+            with opened(self.path) as file:
+                text = file.stream.read(MAX_DOCUMENT_BYTES + 1).removeprefix(b"\xef\xbb\xbf")
+        except damage() as error:
+            self.rejects.append(Rejected(1, "", f"{CUT_SHORT}: {error}"))
+            return
+        self.position = self.size
+        if len(text) > MAX_DOCUMENT_BYTES:
+            raise FileProblem(f"{self.path}: one JSON document of over 2 GiB", hint="Save it as JSON lines.")
+        try:
+            is_list = text.lstrip()[:1] == b"["
+            records = msgspec.json.decode(text, type=list[msgspec.Raw]) if is_list else [text]
+        except msgspec.DecodeError as error:
+            self.rejects.append(Rejected(1, "", f"the document is not JSON: {error}"))
+            return
+        decode = msgspec.json.Decoder(schema, strict=False).decode
+        for row, record in enumerate(records, 1):
+            if row <= self.skip:
+                continue
+            try:
+                yield row, decode(record)
+            except msgspec.ValidationError as error:
+                self._reject(row, error)
+            except msgspec.DecodeError as error:
+                self.rejects.append(Rejected(row, "", f"is not JSON: {error}"))
+
+    def _table(self, schema: type[Raw]) -> Iterator[tuple[int, Raw]]:
+        """Rows of a table as mappings without blank cells, then as the schema."""
+        table = ParquetTable(self.path) if self.kind == "parquet" else CsvTable(self.path)
+        for chunk in table.chunks({name: name for name in table.names}, TABLE_ROWS):
+            self.position = table.position or self.size * chunk.rows[-1] // max(table.rows or 1, 1)
+            self.rejects += [Rejected(b.row, "", b.reason) for b in chunk.broken if b.row > self.skip]
+            names = list(chunk.columns)
+            for row, *cells in zip(chunk.rows, *chunk.columns.values(), strict=True):
+                if row <= self.skip:
+                    continue
+                given = {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None}
+                try:
+                    yield row, msgspec.convert(given, schema, strict=False)
+                except msgspec.ValidationError as error:
+                    self._reject(row, error)
+
+
+def _pass_over(stream: IO[bytes]) -> None:
+    """Read to the end of a line that is too long."""
+    while part := stream.readline(MAX_LINE_BYTES):
+        if part.endswith(b"\n"):
+            return
+
+
+def open_source(path: Path) -> OpenSource:
+    """The file as a source of records, of the kind that its first bytes show.
+
+    Raises
+    ------
+    FileProblem
+        Nothing is there, or nothing that can be read.
+    """
+    return OpenSource(path, _kind_of(path, head_of(path)))
+
+
+def _kind_of(path: Path, head: bytes) -> Kind:
+    if head.startswith(PARQUET):
+        return "parquet"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith((b"{", b"[")):
+        return "json-lines" if _is_lines(path) else "json"
+    lines = text.split(b"\n", 5)
+    if any(line.startswith((b"# HELP ", b"# TYPE ")) for line in lines):
+        return "prometheus"
+    return "csv"
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether one of the first lines is a JSON object by itself."""
+    with reading(path), opened(path) as file:
+        for _ in range(SAMPLED):
+            try:
+                line = file.stream.readline(MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf").strip()
+            except damage():
+                return False
+            if not line.startswith(b"{"):
+                continue
+            try:
+                msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+            except msgspec.DecodeError:
+                continue
+            return True
+    return False
+
+
+def sample_of(source: OpenSource) -> Sample:
+    """The beginning of a source."""
+    text = "" if source.kind == "parquet" else head_of(source.path)[:SAMPLE_TEXT].decode("utf-8", errors="replace")
+    looked = OpenSource(source.path, source.kind)
+    if source.kind == "prometheus":
+        return Sample(source.path, source.kind, frozenset(), (), text)
+    objects = tuple(record for _, record in itertools.islice(looked.decoded(Any), SAMPLED))
+    names = {name for record in objects if isinstance(record, dict) for name in record}
+    if source.kind in ("csv", "parquet"):
+        table = ParquetTable(source.path) if source.kind == "parquet" else CsvTable(source.path)
+        names = set(table.names)
+    return Sample(source.path, source.kind, frozenset(names), objects, text)
