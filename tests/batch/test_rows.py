@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferprint.batch.rows import DEFAULTS, check
-from inferprint.batch.tables import NUMERIC_FIELDS, Chunk
+from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 from inferprint.errors import InvalidInput
 from inferprint.estimate import Request
 from inferprint.estimate.request import suspects, validated

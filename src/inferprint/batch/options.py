@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from inferprint.batch.workspace import OUTPUT_FORMATS
 from inferprint.errors import FileProblem, InvalidInput
 from inferprint.estimate import Estimator
 from inferprint.estimate.media import MEDIA_FIELDS
@@ -18,12 +19,15 @@ IDENTITY = (
     "application_id",
     "project_id",
     "client_id",
+    "user_id",
     "session_id",
     "trace_id",
     "environment",
     "utc_datetime",
 )
 """Columns that say whose request it was; carried to the output."""
+
+UNKNOWN = ("reject", "estimate", "fail")
 
 REQUIRED = ("model_id", *WRITTEN_FIELDS)
 """Fields that every row of a table of text needs, from a column or filled."""
@@ -35,7 +39,12 @@ LOOKS_LIKE = {
 }
 """Parts of the names under which logs keep a required field; only used to word a hint."""
 
-Progress = Callable[[int, int | None], None]
+Progress = Callable[[str, float, float | None], None]
+"""Called with what is done ("read" in bytes, "cards", "rows"), how much of it, and how much there is in all."""
+
+CHUNK_ROWS = 4_000_000
+ODD_ROWS = 100_000
+"""Rows with measured times, pictures or doubtful numbers that are held in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,28 +54,46 @@ class RunOptions:
     Attributes
     ----------
     columns
-        Column of the file by our field, for columns that are not named like the field.
+        Column of the file by our field, for columns that are not named like the field. Files are tables then, whatever
+        they look like.
     fills
         Value by field, for fields that the table lacks and for blank cells.
+    input_format
+        Name of the format of all files, one of `inferprint.usage`, or "table"; recognised by default.
+    unknown
+        What becomes of records whose model or service nobody knows: rejected, estimated from what they cost or as a
+        model of their kind, or the end of the run.
+    use_times
+        Whether the durations that a log holds tell how busy its service was. They contain queue and network.
+    row_intervals
+        Whether each row gets its bounds; totals have theirs in any case.
     output_format
-        Format of the impacts.
+        Format of the impacts: "parquet", "csv" or "json" (lines).
     overwrite
         Replace the output of an earlier run.
     estimator
         Estimates with this catalogue; the default one otherwise.
+    processes
+        Processes that may resolve cards beside this one. A script that asks for more than 1 needs
+        `if __name__ == "__main__":`.
     progress
-        Called with the rows done and all rows (None where the files do not say).
+        See `Progress`.
     chunk_rows
-        Rows that are held in memory at a time.
+        Rows between two points at which an interrupted run can be continued.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     fills: Mapping[str, Any] = field(default_factory=dict)
-    output_format: Literal["parquet", "csv"] = "parquet"
+    input_format: str | None = None
+    unknown: Literal["reject", "estimate", "fail"] = "reject"
+    use_times: bool = False
+    row_intervals: bool = True
+    output_format: Literal["parquet", "csv", "json"] = "parquet"
     overwrite: bool = False
     estimator: Estimator | None = None
+    processes: int = 1
     progress: Progress | None = None
-    chunk_rows: int = 100_000
+    chunk_rows: int = CHUNK_ROWS
 
     def __post_init__(self) -> None:
         for name in (*self.columns, *self.fills):
@@ -75,10 +102,17 @@ class RunOptions:
                 near = nearest(name, known)
                 hint = f"Nearest: {near}. " if near else ""
                 raise InvalidInput(name, "is not a field of a request", hint=f"{hint}Fields: {', '.join(known)}.")
-        if self.output_format not in ("parquet", "csv"):
-            raise InvalidInput("output_format", f"'{self.output_format}' is unknown", hint="One of parquet, csv.")
-        if self.chunk_rows < 1:
-            raise InvalidInput("chunk_rows", f"{self.chunk_rows} rows", hint="At least 1.")
+        for name, choices in (("output_format", tuple(OUTPUT_FORMATS)), ("unknown", UNKNOWN)):
+            if getattr(self, name) not in choices:
+                raise InvalidInput(name, f"'{getattr(self, name)}' is unknown", hint=f"One of {', '.join(choices)}.")
+        for name in ("chunk_rows", "processes"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(name, f"{getattr(self, name)} is too few", hint="At least 1.")
+
+    def reported(self, what: str, done: float, total: float | None) -> None:
+        """Tell how far the run is."""
+        if self.progress is not None:
+            self.progress(what, done, total)
 
     def mapped(self, path: Path, names: Sequence[str]) -> dict[str, str]:
         """Column of a file by field: mapped ones, then those named like a field.

@@ -1,76 +1,66 @@
-"""The run: read, check, find the cards, estimate, sum, write."""
+"""The run: read, find the cards, apply them, add up, write."""
 
 from __future__ import annotations
 
+import csv
+import json
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inferprint._version import __version__
-from inferprint.usage.engine import check_installed, connected
-from inferprint.batch.files import (
-    ImpactWriter,
-    RejectWriter,
-    output_folder,
-    write_summary,
-    write_totals,
-)
-from inferprint.batch.options import IDENTITY, RunOptions
-from inferprint.batch.rows import Checked, Reject, check, explained
-from inferprint.batch.setups import Pair, Part, Setups
+from inferprint.batch.apply import Applier, Counted
+from inferprint.batch.cards import CardStore
+from inferprint.batch.inputs import Inputs, Prepared, inputs_of, prepare
+from inferprint.batch.odd import COUNTED
+from inferprint.batch.options import RunOptions
+from inferprint.batch.rejects import join_rejects
+from inferprint.batch.relation import Relation
+from inferprint.batch.setups import Pair, Setups
+from inferprint.batch.stage import skipped_of
 from inferprint.batch.summary import Counts, Summary
-from inferprint.usage.tables import NUMERIC_FIELDS, Chunk, Table, open_table
-from inferprint.batch.times import work_columns
-from inferprint.batch.totals import ALL, Dimension, Total, shares_of, split_by, totals_of
-from inferprint.errors import FileProblem, InvalidInput
-from inferprint.estimate import Estimator, Request
-from inferprint.estimate.estimate import check_fit, work_beside_text
-from inferprint.estimate.media import MEDIA_FIELDS
-from inferprint.estimate.request import TOKEN_FIELDS, WRITTEN_FIELDS
-from inferprint.estimate.result import work_trail
-from inferprint.modalities.media import MediaWork
+from inferprint.batch.totals import ALL, UNREADABLE, Sums, Total, by_pair, shares_by, shares_of, totals_of
+from inferprint.batch.workspace import (
+    IMPACTS,
+    OUTPUT_FORMATS,
+    REJECTS,
+    SUMMARY,
+    TOTALS,
+    Workspace,
+    put_in_place,
+    workspace,
+    writing,
+)
+from inferprint.errors import FileProblem
+from inferprint.estimate import Estimator
 from inferprint.provenance.trace import Entry
-from inferprint.quantities import BREAKDOWN, RESULTS
+from inferprint.quantities import RESULTS
 from inferprint.rates import OUTPUT_NAMES, apply
-from inferprint.rates.draws import Array
-from inferprint.rates.media import MediaReader
+from inferprint.usage.engine import check_installed, connected, literal
 
 NO_TOKENS = "no-tokens"
 """The skip rule for records with neither input nor output tokens, nor pictures, video or sound."""
 
-NONE = "(none)"
-"""Key of what a row does not say."""
-
-_POSITION = {name: i for i, name in enumerate(OUTPUT_NAMES)}
-_ENERGY = _POSITION["usage_energy_wh"]
-_OUTPUT_COLUMNS = [
-    *(
-        (f"{q.name}{suffix}", side, _POSITION[q.name])
-        for q in RESULTS
-        for side, suffix in enumerate(("", "_low", "_high"))
-    ),
-    *((q.name, 0, _POSITION[q.name]) for q in BREAKDOWN),
-]
-"""Name, side and position of each quantity's columns in the impacts."""
+THREADS = 2
+"""Threads of the table engine: each holds row groups of its own in memory."""
 
 
 def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunOptions | None = None) -> Summary:
-    """Estimate every record of usage tables and write a folder of results.
+    """Estimate every record of usage logs and tables, and write a folder of results.
 
-    `out` gets impacts.parquet (or .csv), totals.csv, summary.json and, where records were rejected, rejects.csv. It
-    appears whole or not at all. Rows are held in memory a chunk at a time, and the request_ids seen so far as a whole.
+    `out` gets the impacts, totals.csv, summary.json and, where records were rejected, rejects.csv. It appears whole or
+    not at all. The memory that is needed does not grow with the number of rows. Where a run is interrupted, the same
+    call continues it.
 
     Parameters
     ----------
     files
-        CSV (plain or .gz) and Parquet files, known by their content.
+        Logs of any format of `inferprint.usage`, and tables: CSV, JSON lines (plain, .gz or .zst) and Parquet, known by
+        their content.
     out
         The folder to write.
     options
@@ -86,286 +76,303 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
     FileProblem
         A file that cannot be read or mapped, or an output that cannot be written.
     InferprintError
-        A setup that was stated for the whole table and cannot be.
+        A setup that was stated for the whole table and cannot be; with `unknown="fail"`, any unknown model.
     """
     started = time.perf_counter()
     options = options or RunOptions()
     paths = [Path(path) for path in ([files] if isinstance(files, (str, Path)) else files)]
     if not paths:
-        raise FileProblem("no files to read", hint="Name at least one CSV or Parquet file.")
-    twice = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
-    if twice:
-        raise FileProblem(f"{twice[0]}: given twice", hint="Its records would count twice: name each file once.")
-    tables = [open_table(path) for path in paths]
+        raise FileProblem("no files to read", hint="Name at least one log or table.")
     check_installed()
-    work = Run(options, [(table, options.mapped(table.path, table.names)) for table in tables])
-    with output_folder(Path(out), overwrite=options.overwrite) as folder, connected() as connection:
-        impacts, rejects = ImpactWriter(folder, options.output_format, connection), RejectWriter(folder)
-        try:
-            work.all_tables(impacts, rejects)
-            impacts.close()
-        finally:
-            rejects.close()
-        summary = work.summary(Path(out), rejects.count)
-        summary = replace(summary, seconds=round(time.perf_counter() - started, 3))
-        write_totals(folder, [summary.total, *summary.totals])
-        write_summary(folder, summary.to_dict())
+    inputs = inputs_of(paths, options)
+    estimator = options.estimator or Estimator()
+    key = _key(paths, options, estimator)
+    with (
+        workspace(Path(out), key, overwrite=options.overwrite) as work,
+        connected(threads=THREADS, spill=work.folder / "spill") as connection,
+        closing(CardStore(estimator, options.processes)) as store,
+        writing(Path(out)),
+    ):
+        summary = _Run(options, estimator, (work, connection, store)).all(inputs, Path(out), started)
+        put_in_place(work.folder / "result", Path(out), work)
     return summary
 
 
-UNREADABLE = "(unreadable)"
-"""Day of a record whose utc_datetime is no ISO date."""
-
-COMPARED = ("model_id", *TOKEN_FIELDS, *MEDIA_FIELDS)
-"""What two records of one request_id should agree in."""
-
-MOST_NOTED = 100
-"""Distinct requests of a model whose own assumptions are looked at for the summary."""
-
-ByRequest = Mapping[tuple[int, int], Mapping[str, float]]
-"""Work columns beside those of text, by setup and by distinct request of a chunk."""
+def _key(paths: Sequence[Path], options: RunOptions, estimator: Estimator) -> dict[str, Any]:
+    """What makes two runs the same."""
+    names = ("columns", "fills", "input_format", "unknown", "use_times", "row_intervals", "chunk_rows")
+    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    versions = {"inferprint": __version__, "catalogue": estimator.catalogue.version}
+    return {"files": files, "versions": versions, **{name: getattr(options, name) for name in names}}
 
 
-class Run:
-    """State of one run over some tables.
+class _Run:
+    """One run over some files."""
 
-    Parameters
-    ----------
-    options
-        As given.
-    tables
-        Each table with the column of each of our fields.
-    """
-
-    def __init__(self, options: RunOptions, tables: Sequence[tuple[Table, dict[str, str]]]) -> None:
-        self._options, self._tables = options, tables
-        self._estimator = options.estimator or Estimator()
-        self._setups = Setups(self._estimator, options.fills)
-        given = {name for _, mapped in tables for name in mapped} | set(options.fills)
-        self._identity = [name for name in IDENTITY if name in given]
-        by_row = [name for name in ("project_id", "application_id") if name in given]
-        names = [ALL, *by_row, "model", "service", *(["day"] if "utc_datetime" in given else [])]
-        self._dimensions = {name: Dimension(name) for name in names}
-        self._dimensions[ALL].codes([ALL])
-        self._seen: dict[str, int] = {}
-        self._records = self._merged = self._skipped = self._conflicts = self._unreadable = 0
-        self._requests = 0.0
-        self._energy: defaultdict[int, float] = defaultdict(float)
-        self._cards: defaultdict[int, float] = defaultdict(float)
-        self._warned: defaultdict[str, float] = defaultdict(float)
-        self._noted: defaultdict[str, dict[Request, list[Entry]]] = defaultdict(dict)
-
-    def all_tables(self, impacts: ImpactWriter, rejects: RejectWriter) -> None:
-        """Read, estimate and write everything."""
-        sizes = [table.rows for table, _ in self._tables]
-        rows_total = sum(size for size in sizes if size is not None) if None not in sizes else None
-        for table, mapped in self._tables:
-            for chunk in table.chunks(mapped, self._options.chunk_rows):
-                self._chunk(table, chunk, impacts, rejects)
-                if self._options.progress is not None:
-                    self._options.progress(self._records, rows_total)
-        if impacts.is_empty:
-            # A table without rows still has its columns.
-            nothing: dict[str, list[str]] = {name: [] for name in ("file", *self._identity, "model")}
-            outputs = np.zeros((3, len(OUTPUT_NAMES), 0))
-            impacts.write(_columns(np.zeros(0, np.int64), nothing, self._identity, outputs))
-
-    def _chunk(self, table: Table, chunk: Chunk, impacts: ImpactWriter, rejects: RejectWriter) -> None:
-        """Estimate one chunk."""
-        self._records += chunk.records
-        checked = check(chunk, self._options.fills)
-        self._skipped += int(checked.skipped.sum())
-        rows = np.flatnonzero(checked.good)
-        outputs = checked.beside.outputs
-        several = outputs if outputs.max(initial=0.0) > 1 else None
-        setups = self._setups.of(chunk, checked.numbers, rows, several)
-        errors = [setup.error for setup in self._setups.setups]
-        fits = np.array([error is None for error in errors], dtype=bool)[setups]
-        refused = zip(rows[~fits].tolist(), setups[~fits].tolist(), strict=True)
-        found = [Reject(row, *(errors[setup] or ("", ""))) for row, setup in refused] + checked.rejects
-        rows, setups = rows[fits], setups[fits]
-        columns, unmakeable = self._beside_text(checked, rows, setups)
-        found += unmakeable
-        fits = ~np.isin(rows, [reject.index for reject in unmakeable])
-        lines = [(chunk.rows[r.index], r.field, r.reason, chunk.texts[r.index]) for r in found]
-        lines += [(broken.row, "", broken.reason, broken.text) for broken in chunk.broken]
-        for row, field, reason, text in sorted(lines):
-            rejects.write(table.path, row, field, reason, text)
-        first = self._first_of_each(chunk, rows[fits])
-        if first.any():
-            self._kept(table, chunk, checked, (rows[fits][first], setups[fits][first], columns), impacts)
-
-    def _beside_text(
-        self, checked: Checked, rows: NDArray[np.intp], setups: NDArray[np.intp]
-    ) -> tuple[ByRequest, list[Reject]]:
-        """Work columns of what each of the rows holds beside text, and the rows whose models do not read or make it."""
-        columns: dict[tuple[int, int], Mapping[str, float]] = {}
-        refused: list[Reject] = []
-        beside = checked.beside
-        for key, which in split_by(setups * len(beside.works) + beside.codes[rows]):
-            number, code = divmod(key, len(beside.works))
-            setup, request = self._setups.setups[number], beside.requests[code]
-            assert setup.pair is not None
-            try:
-                columns[number, code] = work_beside_text(request, setup.pair.machine, beside.works[code])
-            except InvalidInput as error:
-                refused += [Reject(row, error.field, explained(error)) for row in rows[which].tolist()]
-                continue
-            refused += _unfit(setup.pair.machine.media, beside.works[code], checked.numbers, rows[which])
-            noted = self._noted[setup.pair.machine.model]
-            if len(noted) < MOST_NOTED and request not in noted:
-                named = replace(request, model_id=setup.request.model_id, task=setup.request.task)
-                noted[request] = work_trail(named, setup.pair.machine).assumptions
-        return columns, refused
-
-    def _first_of_each(self, chunk: Chunk, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which of the rows are the first with their request_id; blank ones always are."""
-        first = np.ones(rows.size, dtype=bool)
-        for i, row in enumerate(rows.tolist() if "request_id" in chunk.columns else []):
-            request_id = chunk.columns["request_id"][row]
-            if request_id is None:
-                continue
-            content = hash(tuple(column[row] for name, column in chunk.columns.items() if name in COMPARED))
-            first[i] = request_id not in self._seen
-            self._conflicts += self._seen.setdefault(request_id, content) != content
-        self._merged += int((~first).sum())
-        return first
-
-    def _kept(
-        self,
-        table: Table,
-        chunk: Chunk,
-        checked: Checked,
-        kept: tuple[NDArray[np.intp], NDArray[np.intp], ByRequest],
-        impacts: ImpactWriter,
+    def __init__(
+        self, options: RunOptions, estimator: Estimator, means: tuple[Workspace, Any, CardStore]
     ) -> None:
-        """Estimate, sum and write the rows that are left: their positions in the chunk, setups, and work columns."""
-        rows, setups, columns = kept
-        numbers = {name: checked.numbers[name][rows] for name in NUMERIC_FIELDS}
-        # Where tokens are missing still, none are needed.
-        numbers |= {name: np.nan_to_num(numbers[name]) for name in WRITTEN_FIELDS}
-        self._requests += float(numbers["n_requests"].sum())
-        text: dict[str, list[str]] = {"file": [str(table.path)] * rows.size}
-        for name in self._identity:
-            fill = str(self._options.fills.get(name) or "")
-            cells = chunk.columns.get(name)
-            text[name] = [cells[row] or fill for row in rows.tolist()] if cells is not None else [fill] * rows.size
-        models = [setup.pair.machine.model if setup.pair else "" for setup in self._setups.setups]
-        services = [_service(setup.pair) for setup in self._setups.setups]
-        text["model"] = [models[setup] for setup in setups.tolist()]
-        text["service"] = [services[setup] for setup in setups.tolist()]
-        labels = {name: _labels(name, text) for name in self._dimensions}
-        self._unreadable += labels.get("day", []).count(UNREADABLE)
-        codes = {name: dimension.codes(labels[name]) for name, dimension in self._dimensions.items()}
-        outputs = self._outputs(numbers, setups, codes, (columns, checked.beside.codes[rows]))
-        for name, dimension in self._dimensions.items():
-            dimension.add_rows(codes[name], outputs)
-        means = int(np.sum(numbers["n_requests"] > 1))
-        self._warned["stand for several requests: mean lengths are used, which hides long prompts"] += means
-        impacts.write(_columns(np.array(chunk.rows, dtype=np.int64)[rows], text, self._identity, outputs))
+        self._options, self._estimator = options, estimator
+        self._work, self._connection, store = means
+        self._setups = Setups(store, estimator, options.fills, options.unknown)
 
-    def _outputs(
+    def all(self, inputs: Inputs, out: Path, started: float) -> Summary:
+        """Do everything up to the finished folder."""
+        priors = self._estimator.catalogue.priors
+        lengths = (priors["mix.input-tokens"].value.value, priors["mix.output-tokens"].value.value)
+        prepared = prepare(inputs, self._work, self._options, self._connection, lengths)
+        applier = Applier(self._connection, self._work, self._options, self._setups, prepared.relations)
+        applier.survey()
+        counted = applier.all_pieces()
+        result = self._work.folder / "result"
+        result.mkdir(exist_ok=True)
+        self._impacts(applier, counted, result)
+        everything, by_row, counts = self._sums()
+        totals = _Totals(self._setups.pairs, everything, by_row)
+        summary = self._summary(inputs, prepared, (applier, counted), (totals, counts), out)
+        summary.seconds = round(time.perf_counter() - started, 3)
+        write_totals(result, [summary.total, *summary.totals])
+        write_summary(result, summary.to_dict())
+        parts = [*prepared.rejects, *sorted(self._work.folder.glob("piece-*-rejects.csv"))]
+        join_rejects(parts, result / REJECTS)
+        return summary
+
+    def _impacts(self, applier: Applier, counted: Sequence[Counted], result: Path) -> None:
+        """Put the parts of the impacts together: Parquet as one file, or a folder of several; text as one file."""
+        kind = self._options.output_format
+        whole = result / f"{IMPACTS}{OUTPUT_FORMATS[kind]}"
+        parts = [self._work.folder / name for made in counted for name in made.parts]
+        if not parts:
+            parts = [self._work.folder / "empty.parquet"]
+            applier.empty(parts[0])
+        if kind == "parquet":
+            if len(parts) == 1:
+                parts[0].rename(whole)
+                return
+            whole.mkdir(exist_ok=True)
+            for number, part in enumerate(parts):
+                part.rename(whole / f"part-{number:06d}.parquet")
+            return
+        listed = ", ".join(literal(str(part)) for part in parts)
+        how = "FORMAT csv, HEADER" if kind == "csv" else "FORMAT json"
+        self._connection.execute(f"COPY (FROM read_parquet([{listed}])) TO {literal(str(whole))} ({how})")
+
+    def _sums(self) -> tuple[Sums, list[Sums], dict[int, dict[str, float]]]:
+        """Sums over everything and by what rows say, and the counts of each pair."""
+        paths = sorted(self._work.folder.glob("piece-*-sums.parquet"))
+        if not paths:
+            return Sums(ALL, [ALL], {}, {}), [], {}
+        listed = ", ".join(literal(str(path)) for path in paths)
+        read = self._connection.execute(
+            "SELECT dimension, key, pair, sum(COLUMNS(* EXCLUDE (dimension, key, pair))) "
+            f"FROM read_parquet([{listed}], union_by_name = true) GROUP BY ALL ORDER BY ALL"
+        ).fetchnumpy()
+        columns = {name: np.ma.filled(column, 0.0) for name, column in read.items()}
+        names = self._setups.pairs
+        found = {
+            dimension: _sums_of(dimension, columns, columns["dimension"] == dimension, names)
+            for dimension in dict.fromkeys(columns["dimension"].tolist())
+        }
+        every = columns["dimension"] == ALL
+        counts = {
+            int(pair): {name: float(columns[name][i]) for name in COUNTED}
+            for i, pair in zip(np.flatnonzero(every).tolist(), columns["pair"][every].tolist(), strict=True)
+        }
+        return found.pop(ALL, Sums(ALL, [ALL], {}, {})), list(found.values()), counts
+
+    def _summary(
         self,
-        numbers: dict[str, Array],
-        setups: NDArray[np.intp],
-        codes: dict[str, NDArray[np.intp]],
-        beside: tuple[ByRequest, NDArray[np.intp]],
-    ) -> Array:
-        """All outputs of the rows, shape (3, outputs, rows); their features are added to the totals.
-
-        `beside` are the work columns beside those of text, and the distinct request of each row.
-        """
-        outputs = np.zeros((3, len(OUTPUT_NAMES), setups.size))
-        work = work_columns(numbers)
-        for setup, rows in split_by(setups):
-            distinct, which = np.unique(beside[1][rows], return_inverse=True)
-            each = [beside[0][setup, code] for code in distinct.tolist()]
-            extra = _by_row(each, which, self._setups.setups[setup].pair)
-            for part in self._setups.parts(setup, numbers, rows, extra):
-                machine, place = part.pair.machine, part.pair.place
-                columns = {name: column[part.rows] for name, column in work.items()}
-                columns |= {name: column[np.searchsorted(rows, part.rows)] for name, column in extra.items()}
-                features = np.array(machine.modality.count(columns, machine.window, np.minimum), dtype=float)
-                if part.weights is not None:
-                    features *= part.weights
-                made = apply(machine, place, features)
-                outputs[:, :, part.rows] += made
-                self._energy[part.pair.number] += float(made[0, _ENERGY].sum())
-                self._note(part, columns["input_tokens"] + columns["output_tokens"])
-                for name, dimension in self._dimensions.items():
-                    dimension.add_features(codes[name][part.rows], part.pair.number, features)
-        return outputs
-
-    def _note(self, part: Part, tokens: Array) -> None:
-        """Count the records behind each warning; one that two cards share counts for its share of each."""
-        machine = part.pair.machine
-        weights = np.ones(part.rows.size) if part.weights is None else part.weights
-        self._cards[part.pair.number] += float(weights.sum())
-        limit = machine.context_length
-        if limit is not None:
-            text = f"exceed the context length of {machine.model} ({limit}): estimated as if it took them"
-            self._warned[text] += float(weights[tokens > limit].sum())
-
-    def summary(self, out: Path, rejected: int) -> Summary:
+        inputs: Inputs,
+        prepared: Prepared,
+        applied: tuple[Applier, Sequence[Counted]],
+        summed: tuple[_Totals, Mapping[int, Mapping[str, float]]],
+        out: Path,
+    ) -> Summary:
         """Counts and totals of all that was read."""
-        pairs = self._setups.pairs
-        (total,) = totals_of(self._dimensions[ALL], pairs)
-        totals = [
-            found
-            for name, dimension in self._dimensions.items()
-            if name != ALL
-            for found in totals_of(dimension, pairs)
-        ]
-        largest = pairs[max(self._energy, key=self._energy.__getitem__)] if self._energy else None
+        applier, counted = applied
+        totals, counts = summed
+        staged = prepared.staged
+        skipped = skipped_of(staged)
+        skipped[NO_TOKENS] += sum(made.idle for made in counted)
+        direct = sum(relation.rows for relation in prepared.relations) - sum(n for s in staged for _, n in s.parts)
+        largest = totals.largest()
         return Summary(
-            files=tuple(table.path for table, _ in self._tables),
+            files=tuple(str(path) for path in _paths(inputs)),
+            formats=inputs.names,
             out=out,
             counts=Counts(
-                self._records, total.records, self._merged, {NO_TOKENS: self._skipped}, rejected, self._requests
+                records=direct + sum(state.records for state in staged),
+                estimated=sum(made.estimated for made in counted),
+                merged=sum(made.merged for made in counted) + sum(state.merged for state in staged),
+                skipped=dict(skipped),
+                rejected=sum(made.rejected for made in counted) + sum(state.rejected for state in staged),
+                requests=sum(count["requests"] for count in counts.values()),
             ).checked(),
-            total=total,
-            totals=tuple(totals),
-            uncertainty=shares_of(self._dimensions[ALL], pairs, "usage_emissions_gco2e"),
-            assumptions=tuple(self._assumptions(largest)),
-            assumptions_of=f"{largest.machine.model}, {_service(largest)}" if largest else "",
-            warnings=(*self._warnings(pairs), *_unknown(total)),
+            total=totals.everything(),
+            totals=tuple(totals.all()),
+            uncertainty=totals.uncertainty(),
+            quality=totals.quality(),
+            assumptions=tuple(_assumptions(applier, largest)),
+            assumptions_of=f"{largest.machine.model}, {service_of(largest)}" if largest else "",
+            warnings=(
+                *_warnings(totals, counts, prepared.relations),
+                *_conflicts(counted),
+                *_stood_in(self._setups),
+                *_doubts(inputs),
+                *_unknown(totals.everything()),
+            ),
             versions={
                 "inferprint": __version__,
                 "catalogue": self._estimator.catalogue.version,
                 "coefficients": largest.machine.coefficients if largest else "",
             },
+            resumed=self._work.resumed,
             seconds=0.0,
         )
 
-    def _assumptions(self, pair: Pair | None) -> list[Entry]:
-        """What nobody stated about a pair of cards, and about the work that was asked of its model."""
-        if pair is None:
-            return []
-        of_work = dict.fromkeys(entry for found in self._noted[pair.machine.model].values() for entry in found)
-        return [*pair.machine.trail.assumptions, *pair.place.trail.assumptions, *of_work]
 
-    def _warnings(self, pairs: Sequence[Pair]) -> list[str]:
-        """Each warning with its records, most first; then columns that nothing reads."""
-        by_card: defaultdict[str, float] = defaultdict(float)
-        for number, records in self._cards.items():
-            for text in (*pairs[number].machine.trail.warnings, *pairs[number].place.trail.warnings):
-                by_card[text] += records
-        found = [f"{records:,.0f} records {text}" for text, records in _most_first(self._warned) if records]
-        if self._unreadable:
-            found.append(f"{self._unreadable:,} records have a utc_datetime that is no ISO date")
-        if self._conflicts:
-            differ = "merged records differ from the first with their request_id, which was kept"
-            found.append(f"{self._conflicts:,} {differ}")
-        found += [f"{text} ({records:,.0f} records)" for text, records in _most_first(by_card) if records]
-        for table, mapped in self._tables:
-            unread = [name for name in table.names if name not in mapped.values()]
-            found += [f"{table.path}: columns that nothing reads: {', '.join(unread)}"] if unread else []
-        return found
+def _paths(inputs: Inputs) -> list[Path]:
+    logs = [source.path for source, _ in inputs.logs]
+    return [*(table.path for table, _ in inputs.parquets), *logs, *(table.path for table, _ in inputs.texts)]
 
 
-def _most_first(records: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Texts by the number of their records."""
-    return sorted(records.items(), key=lambda item: -item[1])
+def _sums_of(dimension: str, columns: Mapping[str, Any], rows: Any, pairs: Sequence[Pair]) -> Sums:
+    """Rows of the table of sums of one dimension."""
+    keys = list(dict.fromkeys(columns["key"][rows].tolist()))
+    place = {key: i for i, key in enumerate(keys)}
+    features, records = {}, {}
+    numbers = columns["pair"][rows]
+    positions = np.array([place[key] for key in columns["key"][rows].tolist()], dtype=np.intp)
+    for pair in np.unique(numbers).tolist():
+        which = np.flatnonzero(rows)[numbers == pair]
+        names = pairs[pair].machine.modality.names
+        zero = np.zeros(which.size)
+        summed = np.array([columns[name][which] if name in columns else zero for name in names])
+        features[pair] = (positions[numbers == pair], summed)
+        records[pair] = columns["records"][which]
+    return Sums(dimension, keys, features, records)
+
+
+class _Totals:
+    """Totals over everything and by dimension."""
+
+    def __init__(self, pairs: Sequence[Pair], everything: Sums, by_row: Sequence[Sums]) -> None:
+        self._pairs = dict(enumerate(pairs))
+        self._everything, self._by_row = everything, by_row
+        self._total: Total | None = None
+
+    @property
+    def used(self) -> dict[int, Pair]:
+        """Pairs of cards that rows took."""
+        return {number: self._pairs[number] for number in self._everything.features}
+
+    def everything(self) -> Total:
+        """The total over everything."""
+        if self._total is None:
+            (self._total,) = totals_of(self._everything, self._pairs, OUTPUT_NAMES)
+        return self._total
+
+    def all(self) -> Iterable[Total]:
+        """Totals by model, service, place and what rows say."""
+        labels = {
+            "model": {number: pair.machine.model for number, pair in self.used.items()},
+            "service": {number: service_of(pair) for number, pair in self.used.items()},
+            "place": {number: place_of(pair) for number, pair in self.used.items()},
+        }
+        for dimension, of_pair in labels.items():
+            yield from totals_of(by_pair(dimension, self._everything, of_pair), self._pairs)
+        for sums in self._by_row:
+            yield from totals_of(sums, self._pairs)
+
+    def records(self, dimension: str, key: str) -> int:
+        """Records of a key of what rows say."""
+        for sums in self._by_row:
+            if sums.dimension == dimension and key in sums.keys:
+                return round(sums.records_of()[sums.keys.index(key)])
+        return 0
+
+    def largest(self) -> Pair | None:
+        """The pair of cards with the most energy."""
+        index = OUTPUT_NAMES.index("usage_energy_wh")
+        energy = {
+            number: float(apply(pair.machine, pair.place, self._everything.features[number][1])[0, index].sum())
+            for number, pair in self.used.items()
+        }
+        return self._pairs[max(energy, key=energy.__getitem__)] if energy else None
+
+    def uncertainty(self) -> dict[str, float]:
+        """Share of each uncertain input in the spread of the greenhouse gas."""
+        return shares_of(self._everything, self._pairs, "usage_emissions_gco2e")
+
+    def quality(self) -> dict[str, float]:
+        """Share of the energy by what it rests on."""
+        tiers = {number: pair.machine.tier for number, pair in self.used.items()}
+        return shares_by(self._everything, self._pairs, "usage_energy_wh", tiers)
+
+
+def service_of(pair: Pair) -> str:
+    """The service, or what ran the model instead."""
+    kind = {"cloud": "cloud instance", "own": "own machine", "desk": "desk"}.get(pair.machine.hosting, "unstated")
+    return pair.machine.service or f"({kind})"
+
+
+def place_of(pair: Pair) -> str:
+    """The place, as far as it was stated."""
+    where = pair.where
+    region = where.cloud_region
+    if region:
+        return region if ":" in region or not where.cloud_id else f"{where.cloud_id}:{region}"
+    return where.grid_zone or where.country or "(unstated)"
+
+
+def _assumptions(applier: Applier, pair: Pair | None) -> list[Entry]:
+    """What nobody stated about a pair of cards, and about the work that was asked of its model."""
+    if pair is None:
+        return []
+    of_work = dict.fromkeys(entry for found in applier.odd.noted[pair.machine.model].values() for entry in found)
+    return [*pair.machine.trail.assumptions, *pair.place.trail.assumptions, *of_work]
+
+
+def _warnings(totals: _Totals, counts: Mapping[int, Mapping[str, float]], relations: Sequence[Relation]) -> list[str]:
+    """Each warning with its records, most first; then columns that nothing reads."""
+    of_rows: dict[str, float] = {}
+    of_cards: dict[str, float] = {}
+    for number, pair in totals.used.items():
+        machine, count = pair.machine, counts[number]
+        beyond = (
+            f"exceed the context length of {machine.model} ({machine.context_length}): estimated as if it took them"
+        )
+        several = "stand for several requests: mean lengths are used, which hides long prompts"
+        for text, records in ((beyond, count["beyond"]), (several, count["several"])):
+            of_rows[text] = of_rows.get(text, 0.0) + records
+        for text in (*machine.trail.warnings, *pair.place.trail.warnings):
+            of_cards[text] = of_cards.get(text, 0.0) + count["records"]
+    found = [f"{records:,.0f} records {text}" for text, records in _most_first(of_rows) if round(records)]
+    if unreadable := totals.records("day", UNREADABLE):
+        found.append(f"{unreadable:,} records have a utc_datetime that is no ISO date")
+    found += [f"{text} ({records:,.0f} records)" for text, records in _most_first(of_cards) if round(records)]
+    return found + [
+        f"{relation.path}: columns that nothing reads: {', '.join(relation.unread)}"
+        for relation in relations
+        if relation.unread
+    ]
+
+
+def _conflicts(counted: Sequence[Counted]) -> list[str]:
+    conflicts = sum(made.conflicts for made in counted)
+    differ = "merged records differ from the first with their request_id, which was kept"
+    return [f"{conflicts:,} {differ}"] if conflicts else []
+
+
+def _stood_in(setups: Setups) -> list[str]:
+    """Names that nobody knows, and what they were estimated as."""
+    return [f"'{asked}' is unknown: estimated as {instead}" for asked, instead in setups.stood_in.items()]
+
+
+def _doubts(inputs: Inputs) -> list[str]:
+    """What could not be checked about the formats that were read."""
+    forms = {form.name: form for _, form in inputs.logs}
+    return [f"{form.title}: {doubt}" for form in forms.values() for doubt in form.doubts]
 
 
 def _unknown(total: Total) -> list[str]:
@@ -374,61 +381,24 @@ def _unknown(total: Total) -> list[str]:
     return [f"unknown for some records, so without a total: {', '.join(unknown)}"] if unknown else []
 
 
-def _labels(dimension: str, text: dict[str, list[str]]) -> list[str]:
-    """Key of each row in a dimension."""
-    if dimension == ALL:
-        return [ALL] * len(text["file"])
-    if dimension == "day":
-        days = {moment: day_of(moment) for moment in {moment[:10] for moment in text["utc_datetime"]}}
-        return [days[moment[:10]] for moment in text["utc_datetime"]]
-    return [label or NONE for label in text[dimension]]
+def _most_first(records: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Texts by the number of their records."""
+    return sorted(records.items(), key=lambda item: -item[1])
 
 
-def day_of(moment: str) -> str:
-    """The day of a moment, as far as it can be read."""
-    try:
-        return date.fromisoformat(moment).isoformat()
-    except ValueError:
-        return UNREADABLE if moment else NONE
+def write_totals(folder: Path, totals: Sequence[Total]) -> None:
+    """Write the totals: one line per dimension and key."""
+    names = [quantity.name for quantity in RESULTS]
+    header = [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
+    with (folder / TOTALS).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["dimension", "key", "records", *header])
+        for total in totals:
+            cells = [cell for name in names for cell in (total.outputs[name] or ("", "", ""))]
+            writer.writerow([total.dimension, total.key, total.records, *cells])
 
 
-def _service(pair: Pair | None) -> str:
-    """The service, or what ran the model instead."""
-    if pair is None:
-        return ""
-    kind = {"cloud": "cloud instance", "own": "own machine", "desk": "desk"}.get(pair.machine.hosting, "unstated")
-    return pair.machine.service or f"({kind})"
-
-
-def _unfit(reader: MediaReader, work: MediaWork, numbers: Mapping[str, Array], rows: NDArray[np.intp]) -> list[Reject]:
-    """The rows whose tokens their model does not write, or that cannot hold those of what is given."""
-    written = numbers["output_tokens"][rows] > 0
-    suspects = rows if work.tokens_included else rows[written] if not reader.writes_text else rows[:0]
-    found = []
-    for row in suspects.tolist():
-        n = numbers["n_requests"][row]
-        try:
-            check_fit(reader, work, numbers["input_tokens"][row] / n, numbers["output_tokens"][row] / n)
-        except InvalidInput as error:
-            found.append(Reject(row, error.field, explained(error)))
-    return found
-
-
-def _by_row(each: Sequence[Mapping[str, float]], rows: NDArray[np.intp], pair: Pair | None) -> dict[str, Array]:
-    """Work columns of distinct requests as columns over the rows, which are positions among them.
-
-    A request of text has none: where another one of its model has some, it gets the neutral ones.
-    """
-    assert pair is not None
-    neutral = pair.machine.media.neutral
-    names = dict.fromkeys(name for one in each for name in one)
-    return {name: np.array([one[name] if name in one else neutral[name] for one in each])[rows] for name in names}
-
-
-def _columns(numbers: NDArray[np.int64], text: dict[str, list[str]], identity: Sequence[str], outputs: Array) -> Any:
-    """Columns of the impacts, in their order."""
-    return {
-        "row": numbers,
-        **{name: np.array(text[name], dtype=object) for name in ("file", *identity, "model")},
-        **{name: outputs[side, position] for name, side, position in _OUTPUT_COLUMNS},
-    }
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write the summary as JSON; what is unknown is null."""
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")

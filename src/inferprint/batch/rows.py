@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 from inferprint.errors import InferprintError, InvalidInput
 from inferprint.estimate.media import DEFAULTS as MEDIA_DEFAULTS
 from inferprint.estimate.media import MEDIA_FIELDS, holds_media, media_of
@@ -25,6 +24,7 @@ from inferprint.estimate.request import (
 )
 from inferprint.modalities.media import NO_MEDIA, MediaWork
 from inferprint.rates.draws import Array
+from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 
 UNREADABLE = -1.0
 """Stands for a cell that is no number, until its row is set aside."""

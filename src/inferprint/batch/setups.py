@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inferprint.batch.cards import CardStore, draws_of
 from inferprint.batch.rows import explained, flag, number
-from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 from inferprint.batch.times import Grid, with_known_duration
-from inferprint.errors import InferprintError, InvalidInput, UnknownName
+from inferprint.errors import InferprintError, InvalidInput, Undisclosed, UnknownName
 from inferprint.estimate import Estimator, Request
 from inferprint.estimate.estimate import machine_setup, place_setup
 from inferprint.estimate.media import MEDIA_FIELDS
-from inferprint.estimate.request import FIELDS, validated
+from inferprint.estimate.request import FIELDS, model_of, validated
+from inferprint.modalities.tasks import TASKS
 from inferprint.rates import MachineCard, MachineSetup, PlaceCard, PlaceSetup
 from inferprint.rates.draws import Array
 from inferprint.units import MS_PER_S
+from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 
 WORK_FIELDS = frozenset((*NUMERIC_FIELDS, *MEDIA_FIELDS)) - {"task"}
 SETUP_FIELDS = tuple(name for name in FIELDS if name not in WORK_FIELDS)
@@ -31,11 +34,24 @@ _UNTIMED, _DURATION, _PER_TOKEN = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A machine card and a place card, with the number under which totals know them."""
+    """A machine card and a place card, with the number under which totals know them.
+
+    Attributes
+    ----------
+    machine_number, place_number
+        Numbers of the cards: several pairs share one.
+    machine, place
+        The cards; the draws of the machine may lie on disk.
+    where
+        What decided the place card.
+    """
 
     number: int
+    machine_number: int
+    place_number: int
     machine: MachineCard
     place: PlaceCard
+    where: PlaceSetup
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +86,62 @@ class Setup:
 
 
 class Setups:
-    """Finds the distinct setups of each chunk and resolves the new ones.
+    """Finds the distinct setups of usage and resolves the new ones.
 
     Parameters
     ----------
+    store
+        Resolves and keeps the machine cards.
     estimator
-        Resolves and keeps the cards.
+        Resolves and keeps the place cards.
     fills
         Values of the fields that the table lacks.
+    unknown
+        What becomes of a model or service that nobody knows; see `RunOptions`.
     """
 
-    def __init__(self, estimator: Estimator, fills: Mapping[str, Any]) -> None:
-        self._estimator = estimator
+    def __init__(self, store: CardStore, estimator: Estimator, fills: Mapping[str, Any], unknown: str) -> None:
+        self._store, self._estimator, self._unknown = store, estimator, unknown
         self._fills = {name: fills[name] for name in SETUP_FIELDS if fills.get(name) is not None}
         self._known: dict[tuple[Any, ...], int] = {}
-        self._pairs: dict[tuple[MachineSetup, PlaceSetup, bool], Pair] = {}
+        self._machines: dict[tuple[MachineSetup, bool], tuple[int, MachineCard]] = {}
+        self._places: dict[PlaceSetup, tuple[int, PlaceCard]] = {}
+        self._pairs: dict[tuple[int, int], Pair] = {}
+        self._made: list[tuple[Request, bool]] = []
         self.setups: list[Setup] = []
+        self.stood_in: dict[str, str] = {}
 
     @property
     def pairs(self) -> list[Pair]:
         """All pairs of cards so far, in the order of their numbers."""
         return list(self._pairs.values())
+
+    def made_since(self, number: int) -> list[dict[str, Any]]:
+        """What made the pairs from this number on, as plain data."""
+        return [{"request": _stated(request), "duration_known": known} for request, known in self._made[number:]]
+
+    def make_again(self, made: Iterable[Mapping[str, Any]]) -> None:
+        """Make pairs as an earlier run did, so that they have the numbers that its sums name."""
+        for one in made:
+            self.pair(Request(**one["request"]), duration_known=one["duration_known"])
+
+    def ahead(self, all_stated: Iterable[dict[str, Any]]) -> Iterator[int]:
+        """Resolve the machine cards of untimed setups, by several processes; yield how many are done."""
+        wanted = []
+        for stated in all_stated:
+            with suppress(InferprintError):
+                wanted.append(machine_setup(self._request(stated)))
+        return self._store.resolve_all(wanted)
+
+    def untimed(self, stated: dict[str, Any], *, may_refuse: bool) -> Setup:
+        """The setup of rows without measured times.
+
+        Raises
+        ------
+        InferprintError
+            What is wrong with it, where the rows may not be refused one by one.
+        """
+        return self.setups[self._index(stated, _UNTIMED, may_refuse=may_refuse)]
 
     def of(
         self, chunk: Chunk, numbers: Mapping[str, Array], rows: NDArray[np.intp], outputs: Array | None = None
@@ -136,7 +187,7 @@ class Setups:
             try:
                 setup = self._resolved(stated, timing)
             except InferprintError as error:
-                if not may_refuse:
+                if not may_refuse or (self._unknown == "fail" and _is_unknown(error)):
                     raise
                 setup = Setup(Request(model_id="", input_tokens=0, output_tokens=0), _problem(error, stated))
             self._known[key] = len(self.setups)
@@ -144,11 +195,26 @@ class Setups:
         return self._known[key]
 
     def _resolved(self, stated: dict[str, Any], timing: int) -> Setup:
-        """The cards of a setup."""
+        """The cards of a setup, or of what stands for it where names are unknown and shall be estimated."""
+        request = self._request(stated)
+        for _ in range(_STAND_INS):
+            try:
+                return self._with_cards(request, timing)
+            except (UnknownName, Undisclosed) as error:
+                if self._unknown != "estimate" or not _is_unknown(error):
+                    raise
+                asked = error.asked if isinstance(error, UnknownName) else model_of(request)
+                request = _stand_in(request, error)
+                service = isinstance(error, UnknownName) and error.kind == "service"
+                self.stood_in[asked] = "an unstated service" if service else model_of(request)
+        return self._with_cards(request, timing)
+
+    def _request(self, stated: dict[str, Any]) -> Request:
+        """The request without work of a setup."""
         values = {name: _typed(name, value) for name, value in (self._fills | stated).items()}
         if "model_id" not in values and "task" not in values:
             raise InvalidInput("model_id", "is missing", hint="Name the model in the row, or for the whole table.")
-        return self._with_cards(validated(Request(input_tokens=1, output_tokens=1, **values)), timing)
+        return validated(Request(input_tokens=1, output_tokens=1, **values))
 
     def _with_cards(self, request: Request, timing: int) -> Setup:
         """A setup with its cards; a measured time goes the way that a single request's would go."""
@@ -174,13 +240,21 @@ class Setups:
 
     def pair(self, request: Request, *, duration_known: bool = False) -> Pair:
         """The cards of a request, kept under what decides them."""
-        what = machine_setup(request)
-        machine = self._estimator.machine(what)
+        what = (machine_setup(request), duration_known)
+        if what not in self._machines:
+            machine = self._store.card(what[0])
+            if duration_known:
+                machine = self._store.spilled(with_known_duration(machine, draws_of(machine)))
+            self._machines[what] = len(self._machines), machine
+        number, machine = self._machines[what]
         where = place_setup(request, machine)
-        key = (what, where, duration_known)
+        if where not in self._places:
+            self._places[where] = len(self._places), self._estimator.place(where)
+        place_number, place = self._places[where]
+        key = number, place_number
         if key not in self._pairs:
-            shown = with_known_duration(machine) if duration_known else machine
-            self._pairs[key] = Pair(len(self._pairs), shown, self._estimator.place(where))
+            self._pairs[key] = Pair(len(self._pairs), number, place_number, machine, place, where)
+            self._made.append((request, duration_known))
         return self._pairs[key]
 
     def parts(
@@ -201,6 +275,28 @@ class Setups:
             request = replace(setup.request, time_per_output_token_ms=measured)
             parts.append(Part(self.pair(request, duration_known=setup.duration_known), rows[which], weights))
         return parts
+
+
+def _stated(request: Request) -> dict[str, Any]:
+    """The fields of a request that differ from their defaults."""
+    plain = Request()
+    return {name: value for name in FIELDS if (value := getattr(request, name)) != getattr(plain, name)}
+
+
+_STAND_INS = 2
+"""Names of a request that may be unknown: its model and its service."""
+
+
+def _is_unknown(error: InferprintError) -> bool:
+    """Whether a model or service is known to nobody, or of unknown size."""
+    return isinstance(error, Undisclosed) or (isinstance(error, UnknownName) and error.kind in ("model", "service"))
+
+
+def _stand_in(request: Request, error: UnknownName | Undisclosed) -> Request:
+    """The request with what stands for an unknown name: nothing for a service, its kind for a model."""
+    if isinstance(error, UnknownName) and error.kind == "service":
+        return replace(request, managed_service_id=None)
+    return replace(request, model_id=TASKS[request.task or "text-generation"])
 
 
 def _typed(name: str, value: Any) -> Any:

@@ -25,7 +25,7 @@ class Counts:
     requests
         Requests that the estimated records stand for.
     merged
-        Records with the request_id of an earlier one.
+        Records of a request for which another one counts.
     skipped
         Records left out, by the name of the rule.
     """
@@ -52,36 +52,47 @@ class Counts:
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Summary:
     """Counts and totals of a run.
 
     Attributes
     ----------
+    files
+        Paths, in the order in which they were read.
+    formats
+        Files by the name of their format.
     total
         The total over everything.
     totals
-        The totals by project, application, model, service and day, as in totals.csv.
+        The totals by model, service, place, project, application, user and day, as in totals.csv.
     uncertainty
         Share of each source in the spread of the total usage_emissions_gco2e, largest first.
+    quality
+        Share of the total usage_energy_wh by what it rests on: measured, specified, inferred from price or assumed.
     assumptions
         What nobody stated about the pair of cards with the most energy, which is that of `assumptions_of`.
     warnings
         What the reader should know, most records first.
+    resumed
+        Whether an interrupted run was continued.
     seconds
         Time that the run took [s].
     """
 
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
+    formats: Mapping[str, int]
     out: Path
     counts: Counts
     total: Total
     totals: tuple[Total, ...]
     uncertainty: Mapping[str, float]
+    quality: Mapping[str, float]
     assumptions: tuple[Entry, ...]
     assumptions_of: str
     warnings: tuple[str, ...]
     versions: Mapping[str, str]
+    resumed: bool
     seconds: float
 
     def range(self, name: str) -> Range | None:
@@ -91,17 +102,20 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain data: what summary.json holds."""
         return {
-            "files": [str(path) for path in self.files],
+            "files": list(self.files),
+            "formats": dict(self.formats),
             "counts": asdict(self.counts),
             "totals": self._part(RESULTS),
             "breakdown": self._part(BREAKDOWN),
             "two_term": self._part(TWO_TERM),
             "uncertainty": dict(self.uncertainty),
             "largest_uncertainty": next(iter(self.uncertainty), None),
+            "quality": dict(self.quality),
             "assumptions_of": self.assumptions_of,
             "assumptions": [asdict(entry) for entry in self.assumptions],
             "warnings": list(self.warnings),
             "versions": dict(self.versions),
+            "resumed": self.resumed,
             "seconds": self.seconds,
         }
 
@@ -132,13 +146,15 @@ class Summary:
 
     def _largest(self) -> list[str]:
         named = ", ".join(f"{name} {share:.0%}" for name, share in list(self.uncertainty.items())[:3])
-        return [f"largest uncertainty: {named} of the spread"] if named else []
+        lines = [f"largest uncertainty: {named} of the spread"] if named else []
+        rests = ", ".join(f"{tier} {share:.0%}" for tier, share in self.quality.items())
+        return [*lines, *([f"the energy rests on: {rests}"] if rests else [])]
 
 
 def _count_line(counts: Counts) -> str:
     """All records, and what became of them."""
     parts = [f"{counts.estimated:,} estimated"]
-    parts += [f"{counts.merged:,} merged (request_id seen before)"] if counts.merged else []
+    parts += [f"{counts.merged:,} merged (another record of the same request counts)"] if counts.merged else []
     parts += [f"{number:,} skipped ({rule})" for rule, number in counts.skipped.items() if number]
     parts += [f"{counts.rejected:,} rejected (see rejects.csv)"] if counts.rejected else []
     stands = f", for {counts.requests:,.0f} requests" if counts.requests != counts.estimated else ""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from inferprint.estimate.estimate import work_of
 from inferprint.rates import MachineCard, MachineSetup
+from inferprint.rates.card import MachineDraws
 from inferprint.rates.draws import Array
 from inferprint.rates.forms import with_measured_time
 from inferprint.rates.situation import decode_per_token
@@ -41,11 +42,11 @@ def work_columns(numbers: Mapping[str, Array]) -> dict[str, Array]:
     return work_of({**numbers, "request_duration_ms": np.nan_to_num(numbers["request_duration_ms"])})
 
 
-def with_known_duration(machine: MachineCard) -> MachineCard:
-    """A card of the grid for rows with a measured duration, which stands where the form predicted one."""
+def with_known_duration(machine: MachineCard, draws: MachineDraws) -> MachineCard:
+    """A card of the grid, with its draws, for rows with a measured duration, which stands where one was predicted."""
     measured = MachineSetup(model_id=machine.model, measured_seconds=0.0)
-    duration = with_measured_time(machine.modality, machine.draws.duration, measured)
-    return replace(machine, draws=replace(machine.draws, duration=duration))
+    duration = with_measured_time(machine.modality, draws.duration, measured)
+    return replace(machine, draws=replace(draws, duration=duration))
 
 
 class Grid:

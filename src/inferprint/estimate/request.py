@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -289,6 +289,29 @@ def check_tokens(request: Request) -> None:
         )
 
 
+MOST_REQUESTS = 1e15
+"""Requests that one row stands for: above this, a number is no longer counted in ones."""
+
+
+def plausible(columns: Mapping[str, Any], floor: Callable[[Any], Any]) -> Any:
+    """Rows whose numbers of tokens and requests are whole, within their limits, and parts within their whole.
+
+    Parameters
+    ----------
+    columns
+        `TOKEN_FIELDS` [tokens] and n_requests: arrays, or columns of a table engine. A missing number is not plausible.
+    floor
+        Rounds such a column down.
+    """
+    n = columns["n_requests"]
+    fine = (n >= 1) & (n <= MOST_REQUESTS) & (n == floor(n))
+    for name in TOKEN_FIELDS:
+        value = columns[name]
+        fine = fine & (value >= 0) & (value <= MAX_TOKENS * n) & (value == floor(value))
+    fine = fine & (columns["cached_input_tokens"] + columns["cache_write_tokens"] <= columns["input_tokens"])
+    return fine & (columns["reasoning_tokens"] <= columns["output_tokens"])
+
+
 def suspects(columns: Mapping[str, NDArray[np.float64]], held: NDArray[np.bool_] | bool = False) -> NDArray[np.bool_]:
     """Rows that `validated` may refuse, for whole columns at once: every row that it refuses is among them.
 
@@ -300,16 +323,10 @@ def suspects(columns: Mapping[str, NDArray[np.float64]], held: NDArray[np.bool_]
     held
         Rows with pictures, video or sound, which are not looked at.
     """
-    n = columns["n_requests"]
-    fine = (n >= 1) & (n == np.floor(n)) & np.isfinite(n)
     # Tokens that are missing may not be needed: that is seen once the model is known.
     written = {name: np.where(np.isnan(columns[name]), 0.0, columns[name]) for name in WRITTEN_FIELDS}
     columns = {**columns, **written}
-    for name in TOKEN_FIELDS:
-        value = columns[name]
-        fine &= (value >= 0) & (value <= MAX_TOKENS * n) & (value == np.floor(value))
-    fine &= columns["cached_input_tokens"] + columns["cache_write_tokens"] <= columns["input_tokens"]
-    fine &= columns["reasoning_tokens"] <= columns["output_tokens"]
+    fine = plausible(columns, np.floor)
     for name in TIME_FIELDS:
         value = columns[name]
         fine &= np.isnan(value) | ((value > 0) & (value <= MAX_SECONDS * MS_PER_S))

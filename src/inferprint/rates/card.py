@@ -6,6 +6,7 @@ per unit of IT energy. An estimate is features x machine card x place card, for 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -331,32 +332,75 @@ class PlaceCard:
         )
 
 
+class Mathematics(NamedTuple):
+    """Functions of whatever holds the numbers: NumPy arrays, or columns of a table engine."""
+
+    log: Callable[[Any], Any]
+    exp: Callable[[Any], Any]
+    sqrt: Callable[[Any], Any]
+    maximum: Callable[[Any, Any], Any]
+
+
+NUMPY = Mathematics(np.log, np.exp, np.sqrt, np.maximum)
+
+
+def bound(value: Any, rate: Any, side: Any, squared_width: Any, sign: Any, using: Mathematics) -> Any:
+    """The low or high bound of an output, for arrays and for columns of a table engine alike.
+
+    The errors of one machine card move together, so its bounds are dot products with its low and high rates; machine
+    and place are independent, so their widths combine as the root of the sum of squares, in logs.
+
+    Parameters
+    ----------
+    value
+        The output.
+    rate, side
+        Its machine quantity, and the low or high bound of that.
+    squared_width
+        Squared log width of the place's factor to the same side.
+    sign
+        -1 for the low bound, 1 for the high one.
+    """
+    width = using.log(using.maximum(side, TINY)) - using.log(using.maximum(rate, TINY))
+    return value * using.exp(sign * using.sqrt(width * width + squared_width))
+
+
 def apply(machine: MachineCard, place: PlaceCard, features: Array) -> Array:
     """All outputs of requests: shape (3, outputs, requests) for features of shape (features, requests).
 
-    Axis 0 is value, low, high. The errors of one machine card move together, so its bounds are dot products with its
-    low and high rates; machine and place are independent, so their widths combine as the root of the sum of squares,
-    in logs. A bound of zero stays zero; the upper bound of a factor whose value is zero multiplies the upper rate.
+    Axis 0 is value, low, high; see `bound`. A bound of zero stays zero; the upper bound of a factor whose value is zero
+    multiplies the upper rate.
     """
     rates: Array = (machine.output_table @ features).reshape(3, len(OUTPUTS), -1)
-    logs = np.log(np.maximum(rates, TINY))
     side = place.factors
-    width = logs[1:] - logs[0]
-    width = np.sqrt(width * width + side.widths)
-    value = rates[0] * side.value
     out = np.empty(rates.shape)
-    out[0] = value
-    np.multiply(value, np.exp(_SIGNS * width), out=out[1:])
+    out[0] = rates[0] * side.value
+    out[1:] = bound(out[0], rates[0], rates[1:], side.widths, _SIGNS, NUMPY)
     if side.high_of_zero is not None:
         out[2] += rates[2] * side.high_of_zero
     return out
 
 
-def total_draws(machine: MachineCard, place: PlaceCard, features: Array) -> dict[str, Array]:
-    """Draws of every output for summed features, shape (features,): errors are shared, they do not average out."""
-    machine_side = {name: machine.quantity(name) @ features for name in MACHINE_QUANTITIES}
-    one = np.ones(SIZE)
+def total_draws(
+    machine: MachineCard, place: PlaceCard, features: Array, outputs: Iterable[str] = OUTPUT_NAMES
+) -> dict[str, Array]:
+    """Draws of outputs for summed features: errors are shared, they do not average out.
+
+    Parameters
+    ----------
+    features
+        Shape (features,), or (features, totals) for several totals at once.
+
+    Returns
+    -------
+    dict
+        Draws by output, shape (SIZE,) or (SIZE, totals).
+    """
+    needed = {name: OUTPUTS[name] for name in outputs}
+    quantities = {quantity for quantity, _, _ in needed.values()}
+    machine_side = {name: machine.quantity(name) @ features for name in quantities}
+    ahead = (slice(None), None) if features.ndim > 1 else slice(None)
     return {
-        name: machine_side[quantity] * (place.draws[factor] if factor else one) * unit
-        for name, (quantity, factor, unit) in OUTPUTS.items()
+        name: machine_side[quantity] * ((place.draws[factor] * unit)[ahead] if factor else unit)
+        for name, (quantity, factor, unit) in needed.items()
     }

@@ -186,7 +186,8 @@ class Format:
     read
         The outcomes of a file. The second argument is kept from file to file of one run: what later files repeat.
     keeps_state
-        Whether `read` uses it: such a file is read as a whole, after those before it.
+        Whether `read` uses it, or holds records back within a file: such a file is read as a whole, after those before
+        it. Else the outcomes come in the order of the rows, and reading can be taken up again in the middle of a file.
     reference
         Where the format is described, and the version that was read.
     doubts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from inferprint.errors import FileProblem
@@ -22,14 +23,30 @@ def check_installed() -> None:
     _duckdb()
 
 
+MEMORY_LIMIT_BYTES = 2 * 1024**3
+"""Memory of the engine; what needs more goes to disk."""
+
+
 @contextmanager
-def connected() -> Iterator[Any]:
-    """A connection to an engine of one's own, in memory."""
+def connected(threads: int = 1, spill: Path | None = None) -> Iterator[Any]:
+    """A connection to an engine of one's own, in memory.
+
+    Parameters
+    ----------
+    threads
+        Each further one keeps row groups of its own in memory.
+    spill
+        Where what does not fit into memory goes.
+    """
     connection = _duckdb().connect(":memory:")
     try:
         connection.execute("SET enable_progress_bar = false")
-        # One thread: every further one keeps row groups of its own in memory.
-        connection.execute("SET threads = 1")
+        connection.execute(f"SET threads = {threads}")
+        # Joins as they are written: the rows of the left side keep their order.
+        connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_BYTES}B'")
+        if spill is not None:
+            connection.execute(f"SET temp_directory = {literal(str(spill))}")
         yield connection
     finally:
         connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -165,28 +166,34 @@ def _kind_of(path: Path, head: bytes) -> Kind:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
         return "json-lines" if _is_lines(path) else "json"
-    lines = text.split(b"\n", 5)
-    if any(line.startswith((b"# HELP ", b"# TYPE ")) for line in lines):
-        return "prometheus"
-    return "csv"
+    return "prometheus" if any(_SERIES.match(line) for line in text.split(b"\n", 5)) else "csv"
+
+
+_SERIES = re.compile(rb"# (HELP|TYPE) |[a-zA-Z_:][a-zA-Z0-9_:]*\{[^}]*\} [-+0-9.eEInfNa]+\s*(\d+\s*)?$")
+"""A line of Prometheus metrics: a comment, or a series with labels and its value."""
 
 
 def _is_lines(path: Path) -> bool:
-    """Whether one of the first lines is a JSON object by itself."""
+    """Whether the lines are objects by themselves: those of a document are not, and it begins on the first one."""
     with reading(path), opened(path) as file:
         for _ in range(SAMPLED):
             try:
                 line = file.stream.readline(MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf").strip()
             except damage():
                 return False
-            if not line.startswith(b"{"):
-                continue
-            try:
-                msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-            except msgspec.DecodeError:
-                continue
-            return True
+            if line in (b"[", b"{") or line.startswith(b"["):
+                return False
+            if line.startswith(b"{") and _is_object(line):
+                return True
     return False
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def sample_of(source: OpenSource) -> Sample:

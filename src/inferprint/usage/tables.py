@@ -261,7 +261,7 @@ class ParquetTable:
 
     def chunks(self, mapped: dict[str, str], size: int) -> Iterator[Chunk]:
         """The rows, `size` at a time."""
-        select = ", ".join(self._expression(ours, name) for ours, name in mapped.items())
+        select = ", ".join(self.cell(ours, name) for ours, name in mapped.items())
         done = 0
         with self._reading() as connection:
             # Without a column to read, the rows still count.
@@ -272,16 +272,20 @@ class ParquetTable:
                 yield Chunk(numbers, dict(zip(mapped, columns, strict=False)), _Lines(rows), [])
                 done += len(rows)
 
-    def _expression(self, ours: str, name: str) -> str:
+    def cell(self, ours: str, name: str) -> str:
         """SQL for a column: a number as such where each row has its own, else text; blank and NaN are NULL."""
         column, kind = quoted(name), self._types[name]
         if kind.endswith("[]"):
             return f"array_to_string({column}, ';')"
         if kind in _FLOAT_TYPES:
             column = f"nullif({column}, 'nan'::DOUBLE)"
-        if ours in NUMERIC_FIELDS and kind.removeprefix("U").split("(")[0] in _NUMERIC_TYPES:
+        if self.is_number(ours, name):
             return f"CAST({column} AS DOUBLE)"
         return f"nullif(CAST({column} AS VARCHAR), '')"
+
+    def is_number(self, ours: str, name: str) -> bool:
+        """Whether the column holds numbers, and the field is one of which each row has its own."""
+        return ours in NUMERIC_FIELDS and self._types[name].removeprefix("U").split("(")[0] in _NUMERIC_TYPES
 
 
 class _Lines(Sequence[str]):

@@ -16,22 +16,29 @@ def moment(value: Any) -> datetime | None:
 
     Text without an offset is taken for UTC. None where there is none, or it cannot be read.
     """
-    if value is None or value == "":
+    if type(value) is str:
+        try:
+            read = datetime.fromisoformat(value)
+        except ValueError:
+            return _from_other_text(value)
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    if value is None:
         return None
-    if isinstance(value, str) and not value.lstrip("-").replace(".", "", 1).isdigit():
-        return _from_text(value)
     try:
         return datetime.fromtimestamp(_seconds(float(value)), UTC)
     except (TypeError, ValueError, OverflowError, OSError):
         return None
 
 
-def _from_text(text: str) -> datetime | None:
-    try:
-        read = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+def _from_other_text(text: str) -> datetime | None:
+    """A number as text, or a moment with blanks about it or "UTC" behind it."""
+    plain = text.strip().removesuffix(" UTC")
+    if plain == text:
+        try:
+            return moment(float(text))
+        except ValueError:
+            return None
+    return moment(plain) if plain else None
 
 
 def _seconds(number: float) -> float:
@@ -48,12 +55,18 @@ def utc(value: Any) -> str | None:
     """The same as ISO 8601 text, "2026-11-20T09:00:00Z"; what cannot be read stays as it is, so that it is reported."""
     if value is None or value == "":
         return None
-    if type(value) is str and len(value) == 20 and value[10] == "T" and value[19] == "Z":
-        return value
+    if type(value) is str and value[10:11] in ("T", " "):
+        # As most logs write it: nothing to convert, and no need to read it.
+        fraction = value[19:].removesuffix("Z")
+        if not fraction:
+            return f"{value[:10]}T{value[11:19]}Z"
+        if fraction[0] == "." and fraction[1:].isdigit():
+            return f"{value[:10]}T{value[11:23]}Z"
     read = moment(value)
     if read is None:
         return str(value)
-    return read.replace(tzinfo=None).isoformat(timespec="seconds" if read.microsecond == 0 else "milliseconds") + "Z"
+    whole = read.isoformat(timespec="milliseconds" if read.microsecond else "seconds")
+    return whole[:-6] + "Z"
 
 
 def elapsed_ms(start: Any, end: Any) -> float | None:

@@ -1,0 +1,158 @@
+"""The files of a run: which are logs of a known format, which are tables, and what each becomes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inferprint.batch.options import RunOptions
+from inferprint.batch.relation import Relation, log_relation, parquet_relation, table_relation
+from inferprint.batch.stage import Stage, Staged
+from inferprint.batch.workspace import Workspace
+from inferprint.errors import FileProblem
+from inferprint.usage.base import Format, Kind
+from inferprint.usage.formats import format_named, formats, recognised
+from inferprint.usage.json_table import JsonTable
+from inferprint.usage.source import OpenSource, open_source, sample_of
+from inferprint.usage.tables import CsvTable, ParquetTable, Table
+
+TABLE = "table"
+"""Name of the format of a table whose columns are fields of a request, or mapped to them."""
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The files of a run by how they are read; `known` are those of a format, by its name."""
+
+    logs: list[tuple[OpenSource, Format]] = field(default_factory=list)
+    texts: list[tuple[Table, dict[str, str]]] = field(default_factory=list)
+    parquets: list[tuple[ParquetTable, dict[str, str]]] = field(default_factory=list)
+
+    @property
+    def names(self) -> dict[str, int]:
+        """Files by the name of their format."""
+        found = Counter(form.name for _, form in self.logs)
+        tables = len(self.texts) + len(self.parquets)
+        return dict(found) | ({TABLE: tables} if tables else {})
+
+
+def inputs_of(paths: Sequence[Path], options: RunOptions) -> Inputs:
+    """The files, each with its format.
+
+    Raises
+    ------
+    FileProblem
+        A file that cannot be read, is given twice, or is of no known format and without the columns that are needed.
+    """
+    _check_once(paths)
+    found = Inputs()
+    for path in paths:
+        source = open_source(path)
+        form = _format_of(source, options)
+        if form is not None:
+            found.logs.append((source, form))
+            continue
+        table = _table(path, source.kind)
+        mapped = options.mapped(path, table.names)
+        if isinstance(table, ParquetTable):
+            found.parquets.append((table, mapped))
+        else:
+            found.texts.append((table, mapped))
+    # What later files of a format repeat is known from the earlier ones: they are read together.
+    order = {name: i for i, name in enumerate(dict.fromkeys(form.name for _, form in found.logs))}
+    found.logs.sort(key=lambda log: order[log[1].name])
+    return found
+
+
+def _format_of(source: OpenSource, options: RunOptions) -> Format | None:
+    """The format of a log; None for a table."""
+    asked = options.input_format
+    if asked == TABLE or (asked is None and options.columns):
+        return None
+    if asked is None:
+        return recognised(sample_of(source))
+    form = format_named(asked)
+    if source.kind not in form.kinds:
+        message = f"{source.path}: is {source.kind}, and {asked} is {' or '.join(form.kinds)}"
+        raise FileProblem(message, hint="Leave --input-format out, and the file is recognised.")
+    return form
+
+
+def _table(path: Path, kind: Kind) -> Table:
+    """A file of no known format as a table."""
+    if kind == "parquet":
+        return ParquetTable(path)
+    if kind == "csv":
+        return CsvTable(path)
+    if kind in ("json-lines", "json"):
+        table = JsonTable(path)
+        if table.names:
+            return table
+        raise FileProblem(f"{path}: holds no JSON objects that could be read", hint=_known_formats(kind))
+    raise FileProblem(f"{path}: metrics of no known server", hint=_known_formats(kind))
+
+
+def _known_formats(kind: Kind) -> str:
+    names = sorted(form.name for form in formats().values() if kind in form.kinds)
+    return f"Formats known as {kind}: {', '.join(names)}."
+
+
+def _check_once(paths: Sequence[Path]) -> None:
+    """Refuse a file that is given twice, under one name or as a copy: its records would count twice."""
+    twice = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
+    if twice:
+        raise FileProblem(f"{twice[0]}: given twice", hint="Its records would count twice: name each file once.")
+    by_size: defaultdict[int, list[Path]] = defaultdict(list)
+    for path in paths:
+        if path.is_file():
+            by_size[path.stat().st_size].append(path)
+    for alike in by_size.values():
+        seen: dict[str, Path] = {}
+        for path in alike if len(alike) > 1 and alike[0].stat().st_size else []:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "blake2b").hexdigest()
+            if digest in seen:
+                message = f"{path}: is a copy of {seen[digest]}"
+                raise FileProblem(message, hint="Its records would count twice: leave one of them out.")
+            seen[digest] = path
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Files as relations, what staging left, and the files of rejected records that it wrote."""
+
+    relations: list[Relation]
+    staged: list[Staged]
+    rejects: list[Path]
+
+
+def prepare(
+    inputs: Inputs, work: Workspace, options: RunOptions, connection: Any, lengths: tuple[float, float]
+) -> Prepared:
+    """Stage what is not Parquet with columns of ours, and give all of it as relations."""
+    found = Prepared([], [], [])
+    for table, mapped in inputs.parquets:
+        found.relations.append(parquet_relation(table, mapped, options, lengths, len(found.relations)))
+    if inputs.logs:
+        stage = Stage(work, "logs", options, connection)
+        state = stage.logs(inputs.logs)
+        path = inputs.logs[0][0].path
+        found.relations.append(log_relation(work, state, path, options, lengths, len(found.relations)))
+        found.staged.append(state)
+        found.rejects.append(stage.rejects_path)
+    if inputs.texts:
+        stage = Stage(work, "tables", options, connection)
+        state = stage.tables(inputs.texts)
+        columns = {str(table.path): mapped for table, mapped in inputs.texts}
+        unread = [name for table, mapped in inputs.texts for name in table.names if name not in mapped.values()]
+        number = len(found.relations)
+        found.relations.append(
+            table_relation(work, state, columns, list(dict.fromkeys(unread)), options, lengths, number)
+        )
+        found.staged.append(state)
+        found.rejects.append(stage.rejects_path)
+    return found
