@@ -175,7 +175,7 @@ def by_hand(rows: Path, cards: Path, out: Path, *, intervals: bool) -> str:
 
 
 CHILD = """
-import json, os, resource, sys, time
+import json, sys, time
 sys.path.insert(0, {here!r})
 start = time.perf_counter()
 seconds = {{}}
@@ -201,7 +201,8 @@ else:
     connection.execute(by_hand(Path({rows!r}), Path({cards!r}), Path({out!r}), intervals={intervals}))
 if __name__ == "__main__":
     seconds["all"] = time.perf_counter() - start
-    seconds["mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    status = open("/proc/self/status").read()
+    seconds["mb"] = int(status.split("VmHWM:")[1].split()[0]) / 1e3
     print(json.dumps(seconds))
 """
 
@@ -273,7 +274,9 @@ def side_by_side(folder: Path, rounds: int) -> None:
         for turn in range(rounds):
             for what in ("run", "by hand") if turn % 2 == 0 else ("by hand", "run"):
                 found[what].append(child(what, folder, intervals=intervals))
-        print(f"{'with' if intervals else 'without'} bounds; largest difference {compared(folder, intervals=intervals):.1e}")
+        print(
+            f"{'with' if intervals else 'without'} bounds; largest difference {compared(folder, intervals=intervals):.1e}"
+        )
         middle = {what: {k: statistics.median(one[k] for one in each) for k in each[0]} for what, each in found.items()}
         ours, theirs = middle["run"], middle["by hand"]
         applied = statistics.median(one["all"] - one["cards"] for one in found["run"])

@@ -24,7 +24,7 @@ from inferprint.batch.options import IDENTITY, ODD_ROWS, RunOptions
 from inferprint.batch.rejects import RejectWriter
 from inferprint.batch.relation import DIALECT, Piece, Relation, numbered_pieces
 from inferprint.batch.setups import Setup, Setups
-from inferprint.batch.totals import DIMENSIONS, NONE, UNREADABLE
+from inferprint.batch.totals import DIMENSIONS, NONE, ROWS, UNREADABLE
 from inferprint.batch.workspace import Workspace
 from inferprint.rates.media import MediaReader
 from inferprint.usage.engine import literal, quoted
@@ -50,6 +50,8 @@ class Counted:
         Entangled request ids of which a row counted, and its content.
     pairs
         What made the pairs of cards that were new.
+    stood_in
+        Names that nobody knew by then, and what stood in for each.
     """
 
     records: int = 0
@@ -61,6 +63,7 @@ class Counted:
     parts: list[str] = field(default_factory=list)
     claimed: dict[str, int] = field(default_factory=dict)
     pairs: list[dict[str, Any]] = field(default_factory=list)
+    stood_in: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -224,6 +227,7 @@ class Applier:
             else:
                 made = Counted(**left)
                 self._setups.make_again(made.pairs)
+                self._setups.stood_in |= made.stood_in
             self.odd.claimed |= made.claimed
             counted.append(made)
             done += piece.rows
@@ -296,39 +300,33 @@ class Applier:
 
     def _sums(self, name: str, relation: Relation, base: str, kind: str) -> None:
         """Features and counts by dimension, key and pair."""
-        dimensions = {d: column for d, column in DIMENSIONS.items() if column in self.identity}
-        keys = {f"by_{d}": self._key_sql(relation, d, column) for d, column in dimensions.items()}
+        dimensions = {d: column for d, column in DIMENSIONS.items() if column in self.identity} or {ROWS: ""}
+        keys = {f"by_{d}": self._key_sql(relation, column) for d, column in dimensions.items()}
         numbers = ["input_tokens", "cached_input_tokens", "output_tokens", "n_requests"]
-        labels = ", ".join(f"{sql} AS {column}" for column, sql in keys.items())
+        labels = [f"{sql} AS {column}" for column, sql in keys.items()]
         beyond = "(input_tokens + output_tokens) / n_requests > context AS is_beyond"
-        given = ", ".join([*numbers, "machine", "pair", beyond, *([labels] if labels else [])])
+        given = ", ".join([*numbers, "machine", "pair", beyond, *labels])
         usage = f"SELECT {given} FROM ({base}) WHERE way = '{kind}'"
         kinds = dict.fromkeys(numbers, "float64") | {"machine": "int64", "pair": "int64", "is_beyond": "boolean"}
         kinds |= dict.fromkeys(keys, "string")
         stage, sums = feature_sums(self._cards[kind], kinds, ["pair", "is_beyond", *keys], DIALECT)
-        sets = ", ".join(["(pair)", *(f"(pair, {column})" for column in keys)])
+        sets = ", ".join(f"(pair, {column})" for column in keys)
         dimension = " ".join(f"WHEN grouping({column}) = 0 THEN {literal(column[3:])}" for column in keys)
-        key = " ".join(f"WHEN grouping({column}) = 0 THEN {column}" for column in keys)
-        which = (
-            f"CASE {dimension} ELSE 'all' END AS dimension, CASE {key} ELSE 'all' END AS key"
-            if keys
-            else ("'all' AS dimension, 'all' AS key")
-        )
+        key = " ".join(f"WHEN grouping({column}) = 0 THEN {_label(column)}" for column in keys)
         counts = "count(*) FILTER (n_requests > 1) AS several, count(*) FILTER (is_beyond) AS beyond"
         query = (
             f"WITH usage AS ({usage}), counted AS ({_for_kind(stage, kind)}) "
-            f"SELECT {which}, pair, {counts}, {sums} FROM counted GROUP BY GROUPING SETS ({sets})"
+            f"SELECT CASE {dimension} END AS dimension, CASE {key} END AS key, pair, {counts}, {sums} "
+            f"FROM counted GROUP BY GROUPING SETS ({sets})"
         )
         self._copy(query, self._work.folder / f"{name}-sums.parquet")
 
-    def _key_sql(self, relation: Relation, dimension: str, column: str) -> str:
-        """SQL of a row's key in a dimension."""
+    def _key_sql(self, relation: Relation, column: str) -> str:
+        """SQL of what a row's key in a dimension is made from."""
+        if not column:
+            return "''"
         cell = column if column in relation.identity else self._fill(column)
-        if dimension != "day":
-            return f"coalesce(nullif({cell}, ''), {literal(NONE)})"
-        day = f"CAST(TRY_CAST(substr({cell}, 1, 10) AS DATE) AS VARCHAR)"
-        known = f"coalesce({day}, {literal(UNREADABLE)})"
-        return f"CASE WHEN coalesce({cell}, '') = '' THEN {literal(NONE)} ELSE {known} END"
+        return f"coalesce({cell if column != 'utc_datetime' else f'substr({cell}, 1, 10)'}, '')"
 
     def _fill(self, name: str) -> str:
         fill = self._options.fills.get(name)
@@ -395,6 +393,7 @@ class Applier:
             self._write(_as_columns(sums), self._work.folder / f"{step}-odd-sums.parquet")
         counted.claimed = {key: content for key, content in self.odd.claimed.items() if key not in before}
         counted.pairs = self._setups.made_since(pairs)
+        counted.stood_in = dict(self._setups.stood_in)
         return rejected
 
     def _write(self, columns: Mapping[str, Any], path: Path) -> None:
@@ -443,7 +442,7 @@ def _cells_of(setup: Setup) -> tuple[Any, ...]:
     pair = setup.pair
     context = pair.machine.context_length
     return (
-        _way_of(pair.machine.media, pair.machine.modality.name),
+        way_of(pair.machine.media, pair.machine.modality.name),
         pair.machine_number,
         pair.place_number,
         pair.number,
@@ -454,12 +453,20 @@ def _cells_of(setup: Setup) -> tuple[Any, ...]:
     )
 
 
-def _way_of(media: MediaReader, modality: str) -> str:
+def way_of(media: MediaReader, modality: str) -> str:
     """Which way rows of plain text of a model go."""
     if modality == "text" and media.answers and media.needs_tokens:
         return "text"
     reads = modality == "embedding" and media.needs_tokens and media.missing == "input_tokens"
     return "embedding" if reads else "odd"
+
+
+def _label(column: str) -> str:
+    """SQL of a key: days are read once they are grouped, as there are fewer of them than rows."""
+    if column != "by_day":
+        return f"coalesce(nullif({column}, ''), {literal(NONE)})"
+    day = f"coalesce(CAST(TRY_CAST({column} AS DATE) AS VARCHAR), {literal(UNREADABLE)})"
+    return f"CASE WHEN {column} = '' THEN {literal(NONE)} ELSE {day} END"
 
 
 def _for_kind(query: str, kind: str) -> str:

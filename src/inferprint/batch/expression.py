@@ -261,14 +261,18 @@ def sql_of(cards: CardTables, usage: str, kinds: Mapping[str, str], keep: Sequen
 
 
 def feature_sums(cards: CardTables, kinds: Mapping[str, str], keys: Sequence[str], dialect: str) -> tuple[str, str]:
-    """Two stages: features of the usage beside `keys`, and what adds them up, a text to follow SELECT."""
+    """Two stages: features of the usage beside `keys`, and what adds them up, a text to follow SELECT.
+
+    Features that cost nothing on any of the cards are left out.
+    """
     usage, machines, _ = cards.unbound(kinds)
     windows = machines.select("machine", "window_tokens")
     joined = usage.join(windows, "machine")
     features = features_of(cards.modality, numbers_of(joined), joined["window_tokens"])
-    chosen = {f"n_{name}": column.cast("float64") for name, column in features.items()}
+    costly = {name for names in cards.rates.values() for name in names}
+    chosen = {f"n_{name}": column.cast("float64") for name, column in features.items() if name in costly}
     stage = joined.select(*(joined[key] for key in keys), n_requests=numbers_of(joined)["n_requests"], **chosen)
-    sums = ", ".join(f"sum(n_{name}) AS {name}" for name in features)
+    sums = ", ".join(f"sum({name}) AS {name.removeprefix('n_')}" for name in chosen)
     return as_sql(stage, dialect), f"count(*) AS records, sum(n_requests) AS requests, {sums}"
 
 

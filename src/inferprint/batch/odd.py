@@ -18,7 +18,7 @@ from inferprint.batch.expression import output_columns
 from inferprint.batch.rows import Checked, Reject, check, explained
 from inferprint.batch.setups import Part, Setups
 from inferprint.batch.times import work_columns
-from inferprint.batch.totals import DIMENSIONS, day_of
+from inferprint.batch.totals import DIMENSIONS, NONE, ROWS, day_of
 from inferprint.errors import InvalidInput
 from inferprint.estimate import Request
 from inferprint.estimate.estimate import check_fit, work_beside_text
@@ -264,14 +264,13 @@ COUNTED = ("records", "requests", "several", "beyond")
 
 def _labels(text: Mapping[str, list[Any]]) -> dict[str, list[str]]:
     """Key of each row by dimension, for those that rows decide."""
-    size = len(text["file"])
-    labels = {"all": ["all"] * size}
+    labels: dict[str, list[str]] = {}
     for dimension, column in DIMENSIONS.items():
         if column in text:
             labels[dimension] = [
-                day_of(cell) if dimension == "day" else (str(cell) if cell else "(none)") for cell in text[column]
+                day_of(cell) if dimension == "day" else (str(cell) if cell else NONE) for cell in text[column]
             ]
-    return labels
+    return labels or {ROWS: [NONE] * len(text["file"])}
 
 
 def split_by(codes: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:

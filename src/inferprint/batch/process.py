@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from inferprint.batch.relation import Relation
 from inferprint.batch.setups import Pair, Setups
 from inferprint.batch.stage import skipped_of
 from inferprint.batch.summary import Counts, Summary
-from inferprint.batch.totals import ALL, UNREADABLE, Sums, Total, by_pair, shares_by, shares_of, totals_of
+from inferprint.batch.totals import ALL, ROWS, UNREADABLE, Sums, Total, by_pair, by_week, shares_by, totals_of
 from inferprint.batch.workspace import (
     IMPACTS,
     OUTPUT_FORMATS,
@@ -100,7 +100,7 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
 
 def _key(paths: Sequence[Path], options: RunOptions, estimator: Estimator) -> dict[str, Any]:
     """What makes two runs the same."""
-    names = ("columns", "fills", "input_format", "unknown", "use_times", "row_intervals", "chunk_rows")
+    names = ("columns", "fills", "input_format", "unknown", "use_times", "row_intervals", "output_format", "chunk_rows")
     files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     versions = {"inferprint": __version__, "catalogue": estimator.catalogue.version}
     return {"files": files, "versions": versions, **{name: getattr(options, name) for name in names}}
@@ -109,9 +109,7 @@ def _key(paths: Sequence[Path], options: RunOptions, estimator: Estimator) -> di
 class _Run:
     """One run over some files."""
 
-    def __init__(
-        self, options: RunOptions, estimator: Estimator, means: tuple[Workspace, Any, CardStore]
-    ) -> None:
+    def __init__(self, options: RunOptions, estimator: Estimator, means: tuple[Workspace, Any, CardStore]) -> None:
         self._options, self._estimator = options, estimator
         self._work, self._connection, store = means
         self._setups = Setups(store, estimator, options.fills, options.unknown)
@@ -147,11 +145,11 @@ class _Run:
             applier.empty(parts[0])
         if kind == "parquet":
             if len(parts) == 1:
-                parts[0].rename(whole)
+                _moved(parts[0], whole)
                 return
             whole.mkdir(exist_ok=True)
             for number, part in enumerate(parts):
-                part.rename(whole / f"part-{number:06d}.parquet")
+                _moved(part, whole / f"part-{number:06d}.parquet")
             return
         listed = ", ".join(literal(str(part)) for part in parts)
         how = "FORMAT csv, HEADER" if kind == "csv" else "FORMAT json"
@@ -163,9 +161,13 @@ class _Run:
         if not paths:
             return Sums(ALL, [ALL], {}, {}), [], {}
         listed = ", ".join(literal(str(path)) for path in paths)
+        sums = "sum(COLUMNS(* EXCLUDE (dimension, key, pair)))"
+        source = f"FROM read_parquet([{listed}], union_by_name = true)"
+        # Every row has a key in each dimension: those of one are everything.
+        everything = f"SELECT 'all' AS dimension, 'all' AS key, pair, {sums} {source}"
         read = self._connection.execute(
-            "SELECT dimension, key, pair, sum(COLUMNS(* EXCLUDE (dimension, key, pair))) "
-            f"FROM read_parquet([{listed}], union_by_name = true) GROUP BY ALL ORDER BY ALL"
+            f"WITH summed AS (SELECT dimension, key, pair, {sums} {source} GROUP BY ALL) FROM summed UNION ALL BY NAME "
+            f"({everything} WHERE dimension = (SELECT min(dimension) {source}) GROUP BY ALL) ORDER BY ALL"
         ).fetchnumpy()
         columns = {name: np.ma.filled(column, 0.0) for name, column in read.items()}
         names = self._setups.pairs
@@ -178,6 +180,7 @@ class _Run:
             int(pair): {name: float(columns[name][i]) for name in COUNTED}
             for i, pair in zip(np.flatnonzero(every).tolist(), columns["pair"][every].tolist(), strict=True)
         }
+        found.pop(ROWS, None)
         return found.pop(ALL, Sums(ALL, [ALL], {}, {})), list(found.values()), counts
 
     def _summary(
@@ -208,9 +211,9 @@ class _Run:
                 rejected=sum(made.rejected for made in counted) + sum(state.rejected for state in staged),
                 requests=sum(count["requests"] for count in counts.values()),
             ).checked(),
-            total=totals.everything(),
-            totals=tuple(totals.all()),
-            uncertainty=totals.uncertainty(),
+            total=totals.everything,
+            totals=totals.others,
+            uncertainty=totals.uncertainty,
             quality=totals.quality(),
             assumptions=tuple(_assumptions(applier, largest)),
             assumptions_of=f"{largest.machine.model}, {service_of(largest)}" if largest else "",
@@ -218,9 +221,9 @@ class _Run:
                 *_warnings(totals, counts, prepared.relations),
                 *_conflicts(counted),
                 *_stood_in(self._setups),
-                *_doubts(inputs),
-                *_unknown(totals.everything()),
+                *_unknown(totals.everything),
             ),
+            doubts=tuple(_doubts(inputs)),
             versions={
                 "inferprint": __version__,
                 "catalogue": self._estimator.catalogue.version,
@@ -229,6 +232,12 @@ class _Run:
             resumed=self._work.resumed,
             seconds=0.0,
         )
+
+
+def _moved(part: Path, place: Path) -> None:
+    """Move a part of the impacts, unless a run that was interrupted later than this had done so."""
+    if part.exists() or not place.exists():
+        part.rename(place)
 
 
 def _paths(inputs: Inputs) -> list[Path]:
@@ -254,41 +263,37 @@ def _sums_of(dimension: str, columns: Mapping[str, Any], rows: Any, pairs: Seque
 
 
 class _Totals:
-    """Totals over everything and by dimension."""
+    """Totals over everything and by dimension.
+
+    Attributes
+    ----------
+    used
+        Pairs of cards that rows took, by number.
+    everything, others
+        The total over everything, and those by model, service, place and what rows say.
+    uncertainty
+        Share of each uncertain input in the spread of the greenhouse gas.
+    """
 
     def __init__(self, pairs: Sequence[Pair], everything: Sums, by_row: Sequence[Sums]) -> None:
-        self._pairs = dict(enumerate(pairs))
+        self.used = {number: pairs[number] for number in everything.features}
         self._everything, self._by_row = everything, by_row
-        self._total: Total | None = None
-
-    @property
-    def used(self) -> dict[int, Pair]:
-        """Pairs of cards that rows took."""
-        return {number: self._pairs[number] for number in self._everything.features}
-
-    def everything(self) -> Total:
-        """The total over everything."""
-        if self._total is None:
-            (self._total,) = totals_of(self._everything, self._pairs, OUTPUT_NAMES)
-        return self._total
-
-    def all(self) -> Iterable[Total]:
-        """Totals by model, service, place and what rows say."""
         labels = {
             "model": {number: pair.machine.model for number, pair in self.used.items()},
             "service": {number: service_of(pair) for number, pair in self.used.items()},
             "place": {number: place_of(pair) for number, pair in self.used.items()},
         }
-        for dimension, of_pair in labels.items():
-            yield from totals_of(by_pair(dimension, self._everything, of_pair), self._pairs)
-        for sums in self._by_row:
-            yield from totals_of(sums, self._pairs)
+        of_cards = [by_pair(dimension, everything, of_pair) for dimension, of_pair in labels.items()]
+        weeks = [by_week(sums) for sums in by_row if sums.dimension == "day"]
+        found, self.uncertainty = totals_of([everything, *of_cards, *by_row, *weeks], self.used)
+        self.everything = found[0]
+        self.others = tuple(found[1:])
 
     def records(self, dimension: str, key: str) -> int:
         """Records of a key of what rows say."""
         for sums in self._by_row:
             if sums.dimension == dimension and key in sums.keys:
-                return round(sums.records_of()[sums.keys.index(key)])
+                return round(float(sums.records_of()[sums.keys.index(key)]))
         return 0
 
     def largest(self) -> Pair | None:
@@ -298,16 +303,12 @@ class _Totals:
             number: float(apply(pair.machine, pair.place, self._everything.features[number][1])[0, index].sum())
             for number, pair in self.used.items()
         }
-        return self._pairs[max(energy, key=energy.__getitem__)] if energy else None
-
-    def uncertainty(self) -> dict[str, float]:
-        """Share of each uncertain input in the spread of the greenhouse gas."""
-        return shares_of(self._everything, self._pairs, "usage_emissions_gco2e")
+        return self.used[max(energy, key=energy.__getitem__)] if energy else None
 
     def quality(self) -> dict[str, float]:
         """Share of the energy by what it rests on."""
         tiers = {number: pair.machine.tier for number, pair in self.used.items()}
-        return shares_by(self._everything, self._pairs, "usage_energy_wh", tiers)
+        return shares_by(self._everything, self.used, "usage_energy_wh", tiers)
 
 
 def service_of(pair: Pair) -> str:

@@ -6,20 +6,27 @@ into another one, or rejected.
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from inferprint.batch.options import IDENTITY, RunOptions
 from inferprint.batch.rejects import RejectWriter
 from inferprint.batch.workspace import Workspace
 from inferprint.usage.base import Format, Merged, Outcome, Record, Rejected, Skipped
-from inferprint.usage.engine import literal, quoted
-from inferprint.usage.source import OpenSource
+from inferprint.usage.engine import connected, literal, quoted
+from inferprint.usage.formats import format_named
+from inferprint.usage.source import OpenSource, Part
 from inferprint.usage.tables import Table
 
 PART_ROWS = 250_000
@@ -53,6 +60,13 @@ LOG_NUMBERS = (
 assert {*LOG_TEXTS, *LOG_NUMBERS, "row"} == set(Record.__struct_fields__)
 
 
+RANGE_BYTES = 48 * 1024 * 1024
+"""Bytes of a log that are read by one process at a time."""
+
+_RECORD_BITS = 24
+"""Bits of a record's number that count the records of its part; the others are the number of the part."""
+
+
 @dataclass(slots=True)
 class Staged:
     """What staging left: plain data, kept where a run is interrupted.
@@ -61,10 +75,14 @@ class Staged:
     ----------
     parts
         Name and rows of each Parquet file.
+    numbers
+        Parts that were begun, whether they hold anything or not.
     files_done
         Files of which nothing is left to read.
     row
         Row of the next file up to which it was read.
+    ranges
+        Ranges of the next file that were read.
     records
         Records read, whatever became of them.
     skipped
@@ -74,13 +92,25 @@ class Staged:
     """
 
     parts: list[tuple[str, int]] = field(default_factory=list)
+    numbers: int = 0
     files_done: int = 0
     row: int = 0
+    ranges: int = 0
     records: int = 0
     merged: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     rejected: int = 0
     reject_bytes: int = 0
+
+    def count(self, outcome: Outcome) -> None:
+        """Account for a record that is not staged."""
+        self.records += 1
+        if isinstance(outcome, Merged):
+            self.merged += 1
+        elif isinstance(outcome, Skipped):
+            self.skipped[outcome.rule] = self.skipped.get(outcome.rule, 0) + 1
+        else:
+            self.rejected += 1
 
 
 class Stage:
@@ -113,9 +143,13 @@ class Stage:
         states: dict[str, dict[str, Any]] = {}
         for number, (source, form) in enumerate(sources):
             if number >= self.state.files_done:
-                source.skip = self.state.row
-                self._log(source, form, states.setdefault(form.name, {}))
-                self.state.files_done, self.state.row = number + 1, 0
+                parts = [] if form.keeps_state else source.parts(RANGE_BYTES)
+                if len(parts) > 1:
+                    self._in_ranges(source, form, parts)
+                else:
+                    source.skip = self.state.row
+                    self._log(source, form, states.setdefault(form.name, {}))
+                self.state.files_done, self.state.row, self.state.ranges = number + 1, 0, 0
                 if self._is_due(number, len(sources)):
                     self._checkpoint()
             self._bytes_before += source.size
@@ -131,14 +165,34 @@ class Stage:
         self._rejects.close()
         self._rejects = RejectWriter(self.rejects_path)
 
+    def _in_ranges(self, source: OpenSource, form: Format, parts: Sequence[Part]) -> None:
+        """Read a large file range by range, several at a time."""
+        first = self.state.numbers - self.state.ranges
+        jobs = [
+            _Job(self._work.folder, self.name, first + i, source.path, form.name, part) for i, part in enumerate(parts)
+        ][self.state.ranges :]
+        with _workers(self._options.processes, len(jobs)) as each:
+            for job, done in zip(jobs, each(_read_range, jobs), strict=True):
+                state = self.state
+                state.parts += done.parts
+                state.records, state.merged = state.records + done.records, state.merged + done.merged
+                state.rejected += done.rejected
+                for rule, records in done.skipped.items():
+                    state.skipped[rule] = state.skipped.get(rule, 0) + records
+                for outcome in done.rejects:
+                    self._rejects.write(str(source.path), outcome.row, outcome.field, outcome.reason, "")
+                state.numbers, state.ranges = job.number + 1, state.ranges + 1
+                self._checkpoint()
+                self._options.reported("read", self._bytes_before + float(job.part.end or source.size), self.size)
+
     def _log(self, source: OpenSource, form: Format, state: dict[str, Any]) -> None:
-        by_record = not form.keeps_state
+        """Read a file as a whole, or on from where an interrupted run was."""
         batch: list[Record] = []
         last_row = 0
         for outcome in form.read(source, state):
-            if len(batch) >= PART_ROWS and (not by_record or outcome.row != last_row):
-                self._flush(source, batch)
-                if by_record:
+            if len(batch) >= PART_ROWS and (form.keeps_state or outcome.row != last_row):
+                self._flush(source.path, batch)
+                if not form.keeps_state:
                     self.state.row = last_row
                     self._checkpoint()
             last_row = outcome.row
@@ -150,18 +204,12 @@ class Stage:
                 self._drain(source)
             self._tell(source)
         self._drain(source)
-        self._flush(source, batch)
+        self._flush(source.path, batch)
 
     def _count(self, path: Path, outcome: Outcome) -> None:
         """Account for a record that is not staged."""
-        state = self.state
-        state.records += 1
-        if isinstance(outcome, Merged):
-            state.merged += 1
-        elif isinstance(outcome, Skipped):
-            state.skipped[outcome.rule] = state.skipped.get(outcome.rule, 0) + 1
-        elif isinstance(outcome, Rejected):
-            state.rejected += 1
+        self.state.count(outcome)
+        if isinstance(outcome, Rejected):
             self._rejects.write(str(path), outcome.row, outcome.field, outcome.reason, "")
 
     def _drain(self, source: OpenSource) -> None:
@@ -175,23 +223,20 @@ class Stage:
         if self._ticks % 10_000 == 0:
             self._options.reported("read", self._bytes_before + source.position, self.size)
 
-    def _flush(self, source: OpenSource, batch: list[Record]) -> None:
+    def _flush(self, path: Path, batch: list[Record]) -> None:
         """Write a part."""
-        if not batch:
-            return
-        columns: dict[str, Any] = {"row": np.array([record.row for record in batch], dtype=np.int64)}
-        empty: dict[str, str] = {}
-        for name in LOG_TEXTS:
-            cells = [getattr(record, name) for record in batch]
-            if any(cell is not None for cell in cells):
-                columns[name] = np.array(cells, dtype=object)
-            else:
-                empty[name] = "VARCHAR"
-        for name in LOG_NUMBERS:
-            columns[name] = np.array([getattr(record, name) for record in batch], dtype=float)
-        self._copy(columns, empty, str(source.path), len(batch))
-        self.state.records += len(batch)
-        batch.clear()
+        if batch:
+            columns, empty = _columns_of(batch)
+            self._part(columns, empty, str(path), len(batch))
+            self.state.records += len(batch)
+            batch.clear()
+
+    def _part(self, columns: Mapping[str, Any], empty: Mapping[str, str], file: str, rows: int) -> None:
+        """Write columns as the next part."""
+        name = f"{self.name}-{self.state.numbers:06d}.parquet"
+        _write(self._connection, self._work.folder / name, (columns, empty), file, self.state.numbers)
+        self.state.parts.append((name, rows))
+        self.state.numbers += 1
 
     # --- tables of text -----------------------------------------------------------------------------------------------
 
@@ -220,46 +265,123 @@ class Stage:
                 columns: dict[str, Any] = {"row": np.array(rows, dtype=np.int64)}
                 columns |= {name: np.array(cells[first:], dtype=object) for name, cells in chunk.columns.items()}
                 columns["text"] = np.array([chunk.texts[i] for i in range(first, len(chunk.rows))], dtype=object)
-                self._copy(columns, {}, str(table.path), len(rows))
+                self._part(columns, {}, str(table.path), len(rows))
                 self.state.records += len(rows)
                 unread += len(rows)
             if unread >= PART_ROWS:
-                self.state.row, unread = chunk.rows[-1], 0
+                ends = [rows[-1] for rows in (chunk.rows, [broken.row for broken in chunk.broken]) if rows]
+                self.state.row, unread = max(ends), 0
                 self._checkpoint()
             self._options.reported("read", self._bytes_before + table.position, self.size)
 
     # --- both ---------------------------------------------------------------------------------------------------------
 
-    def _copy(self, columns: Mapping[str, Any], empty: Mapping[str, str], file: str, rows: int) -> None:
-        """Write columns as a Parquet file; text that is no UTF-8 was set aside before."""
-        name = f"{self.name}-{len(self.state.parts):06d}.parquet"
-        select = [f"{literal(file)} AS file"]
-        before = sum(size for _, size in self.state.parts)
-        columns = {**columns, "record": np.arange(before, before + rows, dtype=np.int64)}
-        for column, cells in columns.items():
-            read = quoted(column)
-            if cells.dtype.kind == "O":
-                read = f"nullif(CAST({read} AS VARCHAR), '')"
-            elif cells.dtype.kind == "f":
-                read = f"nullif({read}, 'nan'::DOUBLE)" if column != "n_requests" else read
-            select.append(f"{read} AS {quoted(column)}")
-        select += [f"NULL::{kind} AS {quoted(column)}" for column, kind in empty.items()]
-        self._connection.register("staged", dict(columns))
-        path = literal(str(self._work.folder / name))
-        self._connection.execute(f"COPY (SELECT {', '.join(select)} FROM staged) TO {path} (FORMAT parquet)")
-        self._connection.unregister("staged")
-        self.state.parts.append((name, rows))
-
     def _checkpoint(self) -> None:
         """Record how far this is."""
         self.state.reject_bytes = self._rejects.flush()
-        self._work.finish(self.name, {name: getattr(self.state, name) for name in Staged.__slots__})
+        self._work.finish(self.name, {f.name: getattr(self.state, f.name) for f in fields(Staged)})
 
     def _finished(self) -> Staged:
         self._checkpoint()
         self._rejects.close()
         self._options.reported("read", self.size, self.size)
         return self.state
+
+
+def _columns_of(batch: Sequence[Record]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Records as columns, and the types of those that are empty."""
+    cells = dict(zip(Record.__struct_fields__, zip(*map(msgspec.structs.astuple, batch), strict=True), strict=True))
+    columns: dict[str, Any] = {"row": np.array(cells["row"], dtype=np.int64)}
+    empty: dict[str, str] = {}
+    for name in (*LOG_TEXTS, *LOG_NUMBERS):
+        is_text = name in LOG_TEXTS
+        if cells[name].count(None) == len(batch):
+            empty[name] = "VARCHAR" if is_text else "DOUBLE"
+        else:
+            columns[name] = np.array(cells[name], dtype=object if is_text else float)
+    return columns, empty
+
+
+def _write(
+    connection: Any, path: Path, cells: tuple[Mapping[str, Any], Mapping[str, str]], file: str, number: int
+) -> None:
+    """Write columns as a Parquet file; text that is no UTF-8 was set aside before."""
+    columns, empty = cells
+    first = number << _RECORD_BITS
+    rows = len(columns["row"])
+    columns = {**columns, "record": np.arange(first, first + rows, dtype=np.int64)}
+    select = [f"{literal(file)} AS file"]
+    for column, values in columns.items():
+        read = quoted(column)
+        if values.dtype.kind == "O":
+            read = f"nullif(CAST({read} AS VARCHAR), '')"
+        elif values.dtype.kind == "f":
+            # An unknown number of requests stays NaN, which says so.
+            read = f"nullif({read}, 'nan'::DOUBLE)" if column != "n_requests" else read
+        select.append(f"{read} AS {quoted(column)}")
+    select += [f"NULL::{kind} AS {quoted(column)}" for column, kind in empty.items()]
+    connection.register("staged", columns)
+    connection.execute(f"COPY (SELECT {', '.join(select)} FROM staged) TO {literal(str(path))} (FORMAT parquet)")
+    connection.unregister("staged")
+
+
+# --- one range of a file, perhaps in another process ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A range of a log to stage as the part of this number."""
+
+    folder: Path
+    name: str
+    number: int
+    path: Path
+    form: str
+    part: Part
+
+
+@dataclass(slots=True)
+class _Done(Staged):
+    """What staging a range left, and what it rejected."""
+
+    rejects: list[Rejected] = field(default_factory=list)
+
+
+def _read_range(job: _Job) -> _Done:
+    """Stage one range."""
+    gc.disable()  # records make no cycles, and there are many
+    done = _Done()
+    source = OpenSource(job.path, "json-lines")
+    source.part = job.part
+    batch: list[Record] = []
+    for outcome in format_named(job.form).read(source, {}):
+        if type(outcome) is Record:
+            batch.append(outcome)
+        else:
+            done.count(outcome)
+            if type(outcome) is Rejected:
+                done.rejects.append(outcome)
+    for rejected in source.rejects:
+        done.count(rejected)
+    done.rejects = sorted([*done.rejects, *source.rejects], key=attrgetter("row"))
+    if batch:
+        name = f"{job.name}-{job.number:06d}.parquet"
+        with connected() as connection:
+            _write(connection, job.folder / name, _columns_of(batch), str(job.path), job.number)
+        done.parts.append((name, len(batch)))
+        done.records += len(batch)
+    gc.enable()
+    return done
+
+
+@contextmanager
+def _workers(processes: int, jobs: int) -> Iterator[Callable[..., Iterator[_Done]]]:
+    """A `map` over several processes, or in this one."""
+    if min(processes, jobs) < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(min(processes, jobs), multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
 
 
 def skipped_of(stages: Sequence[Staged]) -> Counter[str]:

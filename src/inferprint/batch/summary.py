@@ -74,6 +74,8 @@ class Summary:
         What nobody stated about the pair of cards with the most energy, which is that of `assumptions_of`.
     warnings
         What the reader should know, most records first.
+    doubts
+        What could not be checked about the formats of the logs.
     resumed
         Whether an interrupted run was continued.
     seconds
@@ -91,6 +93,7 @@ class Summary:
     assumptions: tuple[Entry, ...]
     assumptions_of: str
     warnings: tuple[str, ...]
+    doubts: tuple[str, ...]
     versions: Mapping[str, str]
     resumed: bool
     seconds: float
@@ -114,6 +117,7 @@ class Summary:
             "assumptions_of": self.assumptions_of,
             "assumptions": [asdict(entry) for entry in self.assumptions],
             "warnings": list(self.warnings),
+            "doubts": list(self.doubts),
             "versions": dict(self.versions),
             "resumed": self.resumed,
             "seconds": self.seconds,
@@ -125,7 +129,7 @@ class Summary:
     def text(self) -> str:
         """The summary for a terminal."""
         lines = [
-            _count_line(self.counts),
+            count_line(self.counts),
             "",
             f"{'':<42}{'total':>18}{'low':>18}{'high':>18}",
             *(_table_line(quantity, self.range(quantity.name)) for quantity in RESULTS),
@@ -141,6 +145,7 @@ class Summary:
         ]
         more = len(self.warnings) - WARNINGS_SHOWN
         lines += [f"{more} more warnings in summary.json"] if more > 0 else []
+        lines += [f"{len(self.doubts)} doubts about the formats of the logs: see summary.json"] if self.doubts else []
         lines.append(f"written to {self.out} in {self.seconds:.2g} s")
         return "\n".join(lines)
 
@@ -151,7 +156,7 @@ class Summary:
         return [*lines, *([f"the energy rests on: {rests}"] if rests else [])]
 
 
-def _count_line(counts: Counts) -> str:
+def count_line(counts: Counts) -> str:
     """All records, and what became of them."""
     parts = [f"{counts.estimated:,} estimated"]
     parts += [f"{counts.merged:,} merged (another record of the same request counts)"] if counts.merged else []

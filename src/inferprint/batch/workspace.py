@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,8 @@ OUTPUT_FORMATS = {"parquet": ".parquet", "csv": ".csv", "json": ".jsonl"}
 OURS = (*(f"{IMPACTS}{suffix}" for suffix in OUTPUT_FORMATS.values()), TOTALS, SUMMARY, REJECTS)
 """All that an output folder may hold."""
 
-_KEY, _LOCK = "run.json", "lock"
+_KEY, _LOCK, _FORMER = "run.json", "lock", "former"
+"""What made the run, who works there, and the earlier output while the new one takes its place."""
 
 
 class Workspace:
@@ -81,16 +82,10 @@ def workspace(out: Path, key: Mapping[str, Any], *, overwrite: bool) -> Iterator
     folder = out.parent / f".{out.name}.partial"
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise FileProblem(f"{folder}: belongs to somebody else", hint="Name another folder to write to.")
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FileProblem(
-                f"{out}: another run is writing it", hint="Wait for it, or name another folder."
-            ) from error
+    with _locked(folder, out):
+        _put_back(folder, out)
+        # Another run may have finished since the first look.
+        _check_free(out, overwrite=overwrite)
         with writing(out):
             work = _begun(folder, key)
         try:
@@ -101,6 +96,42 @@ def workspace(out: Path, key: Mapping[str, Any], *, overwrite: bool) -> Iterator
             # The same command would fail again: nothing to continue.
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    """The folder, made where it is not there, for this run alone."""
+    with writing(out):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _check_ours(folder)
+        lock = (folder / _LOCK).open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Else it was that of a run which has just finished.
+            is_there = (folder / _LOCK).exists() and os.path.samestat((folder / _LOCK).stat(), os.fstat(lock.fileno()))
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise FileProblem(f"{out}: another run is writing it", hint="Wait for it, or name another folder.")
+        yield
+
+
+def _check_ours(folder: Path) -> None:
+    """Refuse a folder in which no run of this user worked: what is in it will be deleted."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise FileProblem(f"{folder}: belongs to somebody else", hint="Name another folder to write to.")
+    if not (folder / _LOCK).exists() and any(folder.iterdir()):
+        raise FileProblem(f"{folder}: holds other files", hint="Move them, or name another folder to write to.")
+
+
+def _put_back(folder: Path, out: Path) -> None:
+    """Put the earlier output back where a run was interrupted just before its own one took the place."""
+    former = folder / _FORMER
+    with writing(out):
+        if former.exists() and not out.exists():
+            former.rename(out)
 
 
 def _begun(folder: Path, key: Mapping[str, Any]) -> Workspace:
@@ -153,14 +184,13 @@ def put_in_place(result: Path, out: Path, work: Workspace) -> None:
     out = out.resolve()
     result.chmod(0o777 & ~_umask())
     if out.exists():
-        former = Path(tempfile.mkdtemp(prefix=f".{out.name}.former-", dir=out.parent))
+        former = work.folder / _FORMER
         out.rename(former)
         try:
             result.rename(out)
         except BaseException:
             former.rename(out)
             raise
-        shutil.rmtree(former, ignore_errors=True)
     else:
         result.rename(out)
     shutil.rmtree(work.folder, ignore_errors=True)

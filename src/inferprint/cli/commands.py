@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -26,10 +27,11 @@ from inferprint.cli.options import (
 )
 from inferprint.cli.params import params_command
 from inferprint.cli.planning import plan_command, sweep_command
+from inferprint.cli.rates import rates_command
+from inferprint.cli.scan import scan_command
 from inferprint.errors import InvalidInput
 from inferprint.estimate.estimate import request_from
 
-MODEL = click.argument("model", metavar="MODEL")
 MODEL_OR_TASK = click.argument("model", metavar="[MODEL]", required=False)
 """The model, which may be left out beside a task."""
 
@@ -98,28 +100,19 @@ def compare_command(models: tuple[str, ...], given: Given, catalog: Path | None,
         print(compare_text(results, less))
 
 
-@app.command("rates")
-@MODEL
-@takes_request(*SETUP)
-@click.option(
-    "--format", "output", type=click.Choice(["text", "csv", "json"]), default="text", help="Format of the list."
+KINDS = (
+    "models",
+    "gpus",
+    "nodes",
+    "services",
+    "speeds",
+    "regions",
+    "grids",
+    "precisions",
+    "techniques",
+    "formats",
+    "sources",
 )
-@CATALOG
-@JSON
-def rates_command(model: str, given: Given, output: str, catalog: Path | None, as_json: bool) -> None:
-    """Print the rate card of a model on a host: impacts per unit of work, like a price list."""
-    from inferprint.cli.rates import rate_rows, rates_text
-
-    estimator = estimator_of(catalog)
-    request = request_from(model_id=model, input_tokens=0, output_tokens=0, **given)
-    rows = rate_rows(*estimator.cards(request))
-    if as_json or output == "json":
-        _print({"model": model, "catalogue": estimator.catalogue.version, "rates": rows})
-    else:
-        print(rates_text(rows, as_csv=output == "csv"))
-
-
-KINDS = ("models", "gpus", "nodes", "services", "speeds", "regions", "grids", "precisions", "techniques", "sources")
 
 
 @app.command("catalog")
@@ -157,33 +150,61 @@ def _heads(rows: list[dict[str, Any]]) -> dict[str, Any]:
     "--column", metavar="FIELD=COLUMN", multiple=True, help="A request field and its column; may be repeated."
 )
 @takes_request(Choice("model_id", "--model", str, "The model of every row"), *WORK, *MEDIA, *SETUP)
+@click.option("--input-format", metavar="NAME", help="Format of the files, or 'table'; recognised by default.")
 @click.option(
-    "--format", "output", type=click.Choice(["parquet", "csv"]), default="parquet", help="Format of the impacts."
+    "--unknown",
+    type=click.Choice(["reject", "estimate", "fail"]),
+    default="reject",
+    help="Records of an unknown model or service: set aside, estimated as a model of their kind, or the end.",
+)
+@click.option("--use-times", is_flag=True, help="Durations in logs tell how busy the service was.")
+@click.option("--no-row-intervals", is_flag=True, help="Bounds for totals only: smaller and faster.")
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["parquet", "csv", "json"]),
+    default="parquet",
+    help="Format of the impacts; json gives lines.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace what --out holds.")
 @CATALOG
 @JSON
 def run_command(
+    *,
     files: tuple[Path, ...],
     out: Path,
     column: tuple[str, ...],
     given: Given,
-    output: Literal["parquet", "csv"],
+    input_format: str | None,
+    unknown: Literal["reject", "estimate", "fail"],
+    use_times: bool,
+    no_row_intervals: bool,
+    output: Literal["parquet", "csv", "json"],
     overwrite: bool,
     catalog: Path | None,
     as_json: bool,
 ) -> None:
-    """Estimate every row of tables, with totals, intervals and a file of what was rejected."""
-    from inferprint.batch import RunOptions, run
-    from inferprint.cli.progress import progress
+    """Estimate every record of usage logs and tables, with totals, intervals and a file of what was rejected.
 
-    with progress() as report:
+    Logs of gateways, providers, agents and servers are recognised (inferprint catalog formats lists them); tables are
+    CSV, JSON lines and Parquet with columns named like the fields of a request, or mapped to them with --column.
+    An interrupted run is continued by the same command.
+    """
+    from inferprint.batch import RunOptions, run
+    from inferprint.cli.progress import steps
+
+    with steps() as report:
         options = RunOptions(
             columns=column_mapping(column),
             fills=given,
+            input_format=input_format,
+            unknown=unknown,
+            use_times=use_times,
+            row_intervals=not no_row_intervals,
             output_format=output,
             overwrite=overwrite,
             estimator=estimator_of(catalog),
+            processes=os.cpu_count() or 1,
             progress=report,
         )
         summary = run(files, out, options)
@@ -192,7 +213,9 @@ def run_command(
         sys.exit(1)
 
 
+app.add_command(rates_command)
 app.add_command(params_command)
+app.add_command(scan_command)
 app.add_command(plan_command)
 app.add_command(sweep_command)
 app.add_command(fit_command)

@@ -27,6 +27,8 @@ def listing(catalogue: Catalogue, kind: str, query: str) -> list[dict[str, Any]]
     """Records whose id or names contain `query`, ids in order."""
     if kind == "techniques":
         return [_technique(t) for _, t in sorted(available().items()) if query.lower() in t.name]
+    if kind == "formats":
+        return _formats(query.lower())
     wanted = query.lower().replace("_", "-")
     found = []
     for record in getattr(catalogue, kind).values():
@@ -34,6 +36,23 @@ def listing(catalogue: Catalogue, kind: str, query: str) -> list[dict[str, Any]]
         if any(wanted in name.lower().replace("_", "-") for name in names):
             found.append({field: _plain(getattr(record, field)) for field in FIELDS[kind]})
     return sorted(found, key=lambda row: str(row["id"]))
+
+
+def _formats(query: str) -> list[dict[str, Any]]:
+    """Formats of usage logs: what their counts mean, and where that was read."""
+    from inferprint.usage.formats import formats
+
+    return [
+        {
+            "id": form.name,
+            "title": form.title,
+            "files": ", ".join(form.kinds),
+            "input_includes_cache": form.counts.input_includes_cache if form.counts else None,
+            "output_includes_reasoning": form.counts.output_includes_reasoning if form.counts else None,
+        }
+        for name, form in sorted(formats().items())
+        if query in name or query in form.title.lower()
+    ]
 
 
 def _technique(technique: Technique) -> dict[str, Any]:

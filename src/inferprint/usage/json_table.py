@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inferprint.usage.source import OpenSource, open_source
-from inferprint.usage.tables import Broken, Chunk, as_line
+from inferprint.usage.tables import Broken, Chunk
 
 SAMPLED = 1_000
 """Objects that are looked at to know the columns."""

@@ -66,6 +66,8 @@ class Opened:
     ----------
     size
         Bytes on disk.
+    is_compressed
+        Whether they are decompressed on the way.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,6 +75,7 @@ class Opened:
             self._file = path.open("rb")
         self.size = path.stat().st_size
         start = self._file.peek(4)[:4]
+        self.is_compressed = start.startswith((GZIP, ZSTD))
         self.stream: IO[bytes]
         if start.startswith(GZIP):
             self.stream = cast(IO[bytes], io.BufferedReader(gzip.GzipFile(fileobj=self._file)))

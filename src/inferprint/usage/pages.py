@@ -44,7 +44,6 @@ def read_pages(schema: type[PagedRaw], convert: Callable[[int, PagedRaw], Outcom
                     outcome = Rejected(row, f"{place}.{outcome.field}".rstrip("."), outcome.reason)
                 yield outcome
 
-    read.by_record = True  # type: ignore[attr-defined]  # reading can be taken up again in the middle of a file
     return read
 
 

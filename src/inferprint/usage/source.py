@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,14 @@ TABLE_ROWS = 10_000
 SAMPLE_TEXT = 65_536
 
 
+class Part(NamedTuple):
+    """Lines of a file: where they begin and end [bytes], None for its end, and how many are before them."""
+
+    start: int
+    end: int | None
+    lines_before: int
+
+
 class OpenSource:
     """A file whose records are read in order.
 
@@ -33,6 +41,8 @@ class OpenSource:
     ----------
     skip
         Rows up to this one were read before: they are passed over.
+    part
+        The part of a plain file of lines to read; None for all of it.
     rejects
         Records that could not be decoded, for the caller to take away.
     position, size
@@ -42,6 +52,7 @@ class OpenSource:
     def __init__(self, path: Path, kind: Kind) -> None:
         self.path, self.kind = path, kind
         self.skip = 0
+        self.part: Part | None = None
         self.rejects: list[Rejected] = []
         self.position, self.size = 0, path.stat().st_size
 
@@ -60,12 +71,15 @@ class OpenSource:
 
     def _byte_lines(self) -> Iterator[tuple[int, bytes]]:
         """Lines as bytes; one that is too long, or where the file is damaged, is rejected."""
-        number = 0
+        number, part = 0, self.part or Part(0, None, 0)
         with opened(self.path) as file:
+            if part.start:
+                file.stream.seek(part.start)
+                self.position = part.start
             try:
-                for number in itertools.count(1):
+                for number in itertools.count(part.lines_before + 1):
                     line = file.stream.readline(MAX_LINE_BYTES)
-                    if not line:
+                    if not line or (part.end is not None and self.position >= part.end):
                         break
                     self.position = file.position
                     if len(line) < MAX_LINE_BYTES or line.endswith(b"\n"):
@@ -86,9 +100,9 @@ class OpenSource:
                 record = decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
             except msgspec.ValidationError as error:
                 self._reject(number, error)
-            except msgspec.DecodeError as error:
+            except _NOT_JSON as error:
                 if line.strip():
-                    self.rejects.append(Rejected(number, "", f"is not JSON: {error}"))
+                    self.rejects.append(Rejected(number, "", f"is not JSON: {_why(error)}"))
             else:
                 yield number, record
 
@@ -111,8 +125,8 @@ class OpenSource:
         try:
             is_list = text.lstrip()[:1] == b"["
             records = msgspec.json.decode(text, type=list[msgspec.Raw]) if is_list else [text]
-        except msgspec.DecodeError as error:
-            self.rejects.append(Rejected(1, "", f"the document is not JSON: {error}"))
+        except _NOT_JSON as error:
+            self.rejects.append(Rejected(1, "", f"the document is not JSON: {_why(error)}"))
             return
         decode = msgspec.json.Decoder(schema, strict=False).decode
         for row, record in enumerate(records, 1):
@@ -122,8 +136,8 @@ class OpenSource:
                 yield row, decode(record)
             except msgspec.ValidationError as error:
                 self._reject(row, error)
-            except msgspec.DecodeError as error:
-                self.rejects.append(Rejected(row, "", f"is not JSON: {error}"))
+            except _NOT_JSON as error:
+                self.rejects.append(Rejected(row, "", f"is not JSON: {_why(error)}"))
 
     def _table(self, schema: type[Raw]) -> Iterator[tuple[int, Raw]]:
         """Rows of a table as mappings without blank cells, then as the schema."""
@@ -140,6 +154,28 @@ class OpenSource:
                     yield row, msgspec.convert(given, schema, strict=False)
                 except msgspec.ValidationError as error:
                     self._reject(row, error)
+
+    def parts(self, size: int) -> list[Part]:
+        """A plain file of JSON lines as parts of about `size` bytes; one part for any other file."""
+        with opened(self.path) as file:
+            if self.kind != "json-lines" or file.is_compressed or self.size < 2 * size:
+                return [Part(0, None, 0)]
+            starts, lines, found = [0], [0], 0
+            while block := file.stream.read(size):
+                rest = file.stream.readline()
+                found += block.count(b"\n") + rest.count(b"\n")
+                starts.append(file.position)
+                lines.append(found)
+        ends = zip(starts, starts[1:], lines, strict=False)
+        return [Part(start, end, before) for start, end, before in ends]
+
+
+_NOT_JSON = (msgspec.DecodeError, RecursionError)
+"""What text raises that is no JSON, or JSON that no log holds."""
+
+
+def _why(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _pass_over(stream: IO[bytes]) -> None:
@@ -166,7 +202,10 @@ def _kind_of(path: Path, head: bytes) -> Kind:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith((b"{", b"[")):
         return "json-lines" if _is_lines(path) else "json"
-    return "prometheus" if any(_SERIES.match(line) for line in text.split(b"\n", 5)) else "csv"
+    if any(_SERIES.match(line) for line in text.split(b"\n", 5)):
+        return "prometheus"
+    # A log may be cut off at its beginning, within a line.
+    return "json-lines" if b"\n{" in text and _is_lines(path) else "csv"
 
 
 _SERIES = re.compile(rb"# (HELP|TYPE) |[a-zA-Z_:][a-zA-Z0-9_:]*\{[^}]*\} [-+0-9.eEInfNa]+\s*(\d+\s*)?$")
@@ -174,24 +213,29 @@ _SERIES = re.compile(rb"# (HELP|TYPE) |[a-zA-Z_:][a-zA-Z0-9_:]*\{[^}]*\} [-+0-9.
 
 
 def _is_lines(path: Path) -> bool:
-    """Whether the lines are objects by themselves: those of a document are not, and it begins on the first one."""
+    """Whether lines are objects by themselves: the first one, or half of them at least where that one is damaged.
+
+    Of a document that holds a list, one line to an element, the last element alone is an object by itself.
+    """
+    lines = objects = 0
     with reading(path), opened(path) as file:
         for _ in range(SAMPLED):
             try:
                 line = file.stream.readline(MAX_LINE_BYTES).removeprefix(b"\xef\xbb\xbf").strip()
             except damage():
-                return False
-            if line in (b"[", b"{") or line.startswith(b"["):
-                return False
-            if line.startswith(b"{") and _is_object(line):
-                return True
-    return False
+                break
+            if not line:
+                continue
+            lines, objects = lines + 1, objects + _is_object(line)
+            if lines == 1 and (objects or line in (b"[", b"{")):
+                return bool(objects)
+    return 0 < lines <= 2 * objects
 
 
 def _is_object(line: bytes) -> bool:
     try:
         msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except _NOT_JSON:
         return False
     return True
 

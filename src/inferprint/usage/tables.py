@@ -19,8 +19,11 @@ from inferprint.estimate.request import TIME_FIELDS, TOKEN_FIELDS
 from inferprint.usage.engine import connected, duckdb_error, quoted
 from inferprint.usage.opening import PARQUET, Opened, damage, head_of, opened, reading
 
-MAX_RECORD_LINES = 1000
+MAX_RECORD_LINES = 20_000
 """A quoted field that runs over more lines than this was never closed."""
+
+MAX_FIELD, MAX_CHUNK = 64 * 1024 * 1024, 64 * 1024 * 1024
+"""Characters of a field, and about those of the lines that are in memory at a time: exports hold whole prompts."""
 
 DELIMITERS = ",;\t|"
 CUT_SHORT = "the file is damaged from here on, and what follows is lost"
@@ -115,8 +118,14 @@ class CsvTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with reading(path), self._open() as (file, _):
-            header = _first_line(file)
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
+        try:
+            with reading(path), self._open() as (file, _):
+                header = _first_line(file)
+        except damage() as error:
+            raise FileProblem(f"{path}: cannot be read: {error}", hint="Is it complete?") from error
+        if not _is_utf8(header):
+            raise FileProblem(f"{path}: the header line is not UTF-8", hint="Save the file as UTF-8.")
         self._delimiter = max(DELIMITERS, key=header.count)
         names = _cells(header, self._delimiter)
         if isinstance(names, str):
@@ -143,10 +152,9 @@ class CsvTable:
             while not at_end:
                 fresh: list[str] = []
                 try:
-                    fresh.extend(islice(file, size))
+                    at_end = _more_lines(file, fresh, size)
                 except damage() as error:
-                    damaged = str(error)
-                at_end = len(fresh) < size
+                    damaged, at_end = str(error), True
                 records, carried = self._joined(carried + fresh, at_end=at_end)
                 if records:
                     self.position = bytes_read.position
@@ -199,13 +207,30 @@ class CsvTable:
 
     def _problem(self, row: list[str] | str, record: str) -> str:
         """What is wrong with a record, if anything."""
-        if not record.isascii() and any("\udc80" <= letter <= "\udcff" for letter in record):
+        if not _is_utf8(record):
             return "is not UTF-8"
         if isinstance(row, str):
             return f"cannot be parsed: {row}"
         if len(row) != len(self.names):
             return f"has {len(row)} columns instead of {len(self.names)}"
         return ""
+
+
+def _more_lines(file: TextIO, lines: list[str], size: int) -> bool:
+    """Add so many lines at most, fewer where they are long; whether they were the last ones."""
+    letters = 0
+    while len(lines) < size and letters < MAX_CHUNK:
+        asked, before = min(1000, size - len(lines)), len(lines)
+        lines.extend(islice(file, asked))
+        if len(lines) - before < asked:
+            return True
+        letters += sum(map(len, lines[before:]))
+    return False
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether no letter stands for a byte that is no UTF-8."""
+    return text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text)
 
 
 def _first_line(file: TextIO) -> str:
