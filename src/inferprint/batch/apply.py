@@ -59,6 +59,7 @@ class Counted:
     merged: int = 0
     idle: int = 0
     rejected: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     conflicts: int = 0
     parts: list[str] = field(default_factory=list)
     claimed: dict[str, int] = field(default_factory=dict)
@@ -251,7 +252,7 @@ class Applier:
             for line in rejected:
                 rejects.write(*line)
         rejects.close()
-        counted.rejected = rejects.count
+        counted.rejected, counted.reasons = rejects.count, dict(rejects.reasons)
         if len(counted.parts) > 1:
             self._merge_parts(step, counted)
         return counted

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from inferprint.batch.cards import CardStore
 from inferprint.batch.inputs import Inputs, Prepared, inputs_of, prepare
 from inferprint.batch.odd import COUNTED
 from inferprint.batch.options import RunOptions
+from inferprint.batch.priced import with_priced
 from inferprint.batch.rejects import join_rejects
 from inferprint.batch.relation import Relation
 from inferprint.batch.setups import Pair, Setups
@@ -35,6 +37,7 @@ from inferprint.batch.workspace import (
     workspace,
     writing,
 )
+from inferprint.catalogue import Catalogue
 from inferprint.errors import FileProblem
 from inferprint.estimate import Estimator
 from inferprint.provenance.trace import Entry
@@ -90,10 +93,18 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
     with (
         workspace(Path(out), key, overwrite=options.overwrite) as work,
         connected(threads=THREADS, spill=work.folder / "spill") as connection,
-        closing(CardStore(estimator, options.processes)) as store,
         writing(Path(out)),
     ):
-        summary = _Run(options, estimator, (work, connection, store)).all(inputs, Path(out), started)
+        prepared = prepare(inputs, work, options, connection, usual_lengths(estimator.catalogue))
+        priced: dict[str, str] = {}
+        if options.unknown == "estimate":
+            catalogue, priced = with_priced(estimator.catalogue, prepared.relations, connection)
+            estimator = Estimator(catalogue) if priced else estimator
+        with closing(CardStore(estimator, options.processes)) as store:
+            runner = _Run(options, estimator, (work, connection, store), priced)
+            summary = runner.all(inputs, prepared, Path(out))
+        summary.seconds = round(time.perf_counter() - started, 3)
+        write_summary(work.folder / "result", summary.to_dict())
         put_in_place(work.folder / "result", Path(out), work)
     return summary
 
@@ -106,19 +117,28 @@ def _key(paths: Sequence[Path], options: RunOptions, estimator: Estimator) -> di
     return {"files": files, "versions": versions, **{name: getattr(options, name) for name in names}}
 
 
-class _Run:
-    """One run over some files."""
+def usual_lengths(catalogue: Catalogue) -> tuple[float, float]:
+    """Tokens of a usual prompt and answer."""
+    return catalogue.priors["mix.input-tokens"].value.value, catalogue.priors["mix.output-tokens"].value.value
 
-    def __init__(self, options: RunOptions, estimator: Estimator, means: tuple[Workspace, Any, CardStore]) -> None:
+
+class _Run:
+    """One run over some files; `priced` are unknown models that are estimated from what they cost."""
+
+    def __init__(
+        self,
+        options: RunOptions,
+        estimator: Estimator,
+        means: tuple[Workspace, Any, CardStore],
+        priced: Mapping[str, str],
+    ) -> None:
         self._options, self._estimator = options, estimator
         self._work, self._connection, store = means
         self._setups = Setups(store, estimator, options.fills, options.unknown)
+        self._priced = priced
 
-    def all(self, inputs: Inputs, out: Path, started: float) -> Summary:
-        """Do everything up to the finished folder."""
-        priors = self._estimator.catalogue.priors
-        lengths = (priors["mix.input-tokens"].value.value, priors["mix.output-tokens"].value.value)
-        prepared = prepare(inputs, self._work, self._options, self._connection, lengths)
+    def all(self, inputs: Inputs, prepared: Prepared, out: Path) -> Summary:
+        """Do everything up to the finished folder, but for the summary in it."""
         applier = Applier(self._connection, self._work, self._options, self._setups, prepared.relations)
         applier.survey()
         counted = applier.all_pieces()
@@ -126,11 +146,9 @@ class _Run:
         result.mkdir(exist_ok=True)
         self._impacts(applier, counted, result)
         everything, by_row, counts = self._sums()
-        totals = _Totals(self._setups.pairs, everything, by_row)
+        totals = Totals(self._setups.pairs, everything, by_row)
         summary = self._summary(inputs, prepared, (applier, counted), (totals, counts), out)
-        summary.seconds = round(time.perf_counter() - started, 3)
         write_totals(result, [summary.total, *summary.totals])
-        write_summary(result, summary.to_dict())
         parts = [*prepared.rejects, *sorted(self._work.folder.glob("piece-*-rejects.csv"))]
         join_rejects(parts, result / REJECTS)
         return summary
@@ -172,7 +190,7 @@ class _Run:
         columns = {name: np.ma.filled(column, 0.0) for name, column in read.items()}
         names = self._setups.pairs
         found = {
-            dimension: _sums_of(dimension, columns, columns["dimension"] == dimension, names)
+            dimension: sums_of(dimension, columns, columns["dimension"] == dimension, names)
             for dimension in dict.fromkeys(columns["dimension"].tolist())
         }
         every = columns["dimension"] == ALL
@@ -188,7 +206,7 @@ class _Run:
         inputs: Inputs,
         prepared: Prepared,
         applied: tuple[Applier, Sequence[Counted]],
-        summed: tuple[_Totals, Mapping[int, Mapping[str, float]]],
+        summed: tuple[Totals, Mapping[int, Mapping[str, float]]],
         out: Path,
     ) -> Summary:
         """Counts and totals of all that was read."""
@@ -210,6 +228,7 @@ class _Run:
                 skipped=dict(skipped),
                 rejected=sum(made.rejected for made in counted) + sum(state.rejected for state in staged),
                 requests=sum(count["requests"] for count in counts.values()),
+                reasons=_reasons([*(state.reasons for state in staged), *(made.reasons for made in counted)]),
             ).checked(),
             total=totals.everything,
             totals=totals.others,
@@ -220,7 +239,7 @@ class _Run:
             warnings=(
                 *_warnings(totals, counts, prepared.relations),
                 *_conflicts(counted),
-                *_stood_in(self._setups),
+                *_stood_in({**self._priced, **self._setups.stood_in}),
                 *_unknown(totals.everything),
             ),
             doubts=tuple(_doubts(inputs)),
@@ -245,7 +264,7 @@ def _paths(inputs: Inputs) -> list[Path]:
     return [*(table.path for table, _ in inputs.parquets), *logs, *(table.path for table, _ in inputs.texts)]
 
 
-def _sums_of(dimension: str, columns: Mapping[str, Any], rows: Any, pairs: Sequence[Pair]) -> Sums:
+def sums_of(dimension: str, columns: Mapping[str, Any], rows: Any, pairs: Sequence[Pair]) -> Sums:
     """Rows of the table of sums of one dimension."""
     keys = list(dict.fromkeys(columns["key"][rows].tolist()))
     place = {key: i for i, key in enumerate(keys)}
@@ -262,7 +281,7 @@ def _sums_of(dimension: str, columns: Mapping[str, Any], rows: Any, pairs: Seque
     return Sums(dimension, keys, features, records)
 
 
-class _Totals:
+class Totals:
     """Totals over everything and by dimension.
 
     Attributes
@@ -334,7 +353,7 @@ def _assumptions(applier: Applier, pair: Pair | None) -> list[Entry]:
     return [*pair.machine.trail.assumptions, *pair.place.trail.assumptions, *of_work]
 
 
-def _warnings(totals: _Totals, counts: Mapping[int, Mapping[str, float]], relations: Sequence[Relation]) -> list[str]:
+def _warnings(totals: Totals, counts: Mapping[int, Mapping[str, float]], relations: Sequence[Relation]) -> list[str]:
     """Each warning with its records, most first; then columns that nothing reads."""
     of_rows: dict[str, float] = {}
     of_cards: dict[str, float] = {}
@@ -365,9 +384,17 @@ def _conflicts(counted: Sequence[Counted]) -> list[str]:
     return [f"{conflicts:,} {differ}"] if conflicts else []
 
 
-def _stood_in(setups: Setups) -> list[str]:
+def _reasons(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Rejected records by reason, most first."""
+    found: Counter[str] = Counter()
+    for reasons in each:
+        found.update(reasons)
+    return dict(found.most_common())
+
+
+def _stood_in(instead: Mapping[str, str]) -> list[str]:
     """Names that nobody knows, and what they were estimated as."""
-    return [f"'{asked}' is unknown: estimated as {instead}" for asked, instead in setups.stood_in.items()]
+    return [f"'{asked}' is unknown: estimated as {found}" for asked, found in instead.items()]
 
 
 def _doubts(inputs: Inputs) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -26,6 +28,7 @@ class RejectWriter:
         self._path = path
         self._file: TextIO | None = None
         self.count = 0
+        self.reasons: Counter[str] = Counter()
         if path.exists():
             if keep:
                 with path.open("r+b") as file:
@@ -41,6 +44,7 @@ class RejectWriter:
         shown = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... ({len(text):,} characters)"
         csv.writer(self._file, lineterminator="\n").writerow([file, row, field, reason, shown])
         self.count += 1
+        self.reasons[short_reason(field, reason, self.reasons)] += 1
 
     def flush(self) -> int:
         """Hand what was written to the system; the bytes that the part has."""
@@ -53,6 +57,17 @@ class RejectWriter:
         """Finish the part."""
         if self._file is not None:
             self._file.close()
+
+
+def short_reason(field: str, reason: str, known: Mapping[str, int]) -> str:
+    """Field and reason without its hint, by which rejected records are counted; beyond many, they are told together."""
+    first = reason.split(". ", 1)[0].rstrip(".")
+    short = f"{field}: {first}" if field and not first.startswith(field) else first
+    return short if short in known or len(known) < MOST_REASONS else OTHERS
+
+
+MOST_REASONS = 500
+OTHERS = "other reasons"
 
 
 def join_rejects(parts: list[Path], whole: Path) -> None:

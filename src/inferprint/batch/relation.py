@@ -57,6 +57,8 @@ class Relation:
         What a blank cell stands for, by field.
     assumed_lengths
         Tokens of a usual prompt and answer, for records that stand for nobody knows how many requests.
+    states_cost
+        Whether the rows have a column cost_usd, of what their requests cost [USD].
     text
         SQL of the row as it was; None where its cells stand for it, "" where a log's records are not shown.
     """
@@ -69,6 +71,7 @@ class Relation:
     fills: Mapping[str, Any]
     assumed_lengths: tuple[float, float]
     text: str | None = None
+    states_cost: bool = False
     keys: tuple[str, ...] = field(init=False)
     identity: tuple[str, ...] = field(init=False)
 
@@ -203,7 +206,7 @@ def log_relation(
         cells |= _times()
     numeric = frozenset(cells) - frozenset(texts)
     found = _staged_pieces(work, state, options.chunk_rows, number)
-    return Relation(path, cells, numeric, found, [], options.fills, lengths, text="")
+    return Relation(path, cells, numeric, found, [], options.fills, lengths, text="", states_cost=True)
 
 
 def _times() -> dict[str, str]:

@@ -100,6 +100,7 @@ class Staged:
     merged: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     rejected: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     reject_bytes: int = 0
 
     def count(self, outcome: Outcome) -> None:
@@ -131,6 +132,7 @@ class Stage:
         self.state = Staged(**(work.done(name) or {}))
         self.rejects_path = work.folder / f"{name}-rejects.csv"
         self._rejects = RejectWriter(self.rejects_path, self.state.reject_bytes)
+        self._rejects.reasons.update(self.state.reasons)
         self._bytes_before, self.size, self._ticks = 0.0, 0.0, 0
 
     # --- logs ---------------------------------------------------------------------------------------------------------
@@ -279,6 +281,7 @@ class Stage:
     def _checkpoint(self) -> None:
         """Record how far this is."""
         self.state.reject_bytes = self._rejects.flush()
+        self.state.reasons = dict(self._rejects.reasons)
         self._work.finish(self.name, {f.name: getattr(self.state, f.name) for f in fields(Staged)})
 
     def _finished(self) -> Staged:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from inferprint.batch.totals import Total
+from inferprint.batch.workspace import REJECTS
 from inferprint.errors import InferprintError
 from inferprint.estimate.result import as_dict
 from inferprint.provenance.trace import Entry
 from inferprint.quantities import BREAKDOWN, RESULTS, TWO_TERM, Quantity, Range
 
 WARNINGS_SHOWN = 8
+REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Counts:
         Records of a request for which another one counts.
     skipped
         Records left out, by the name of the rule.
+    reasons
+        Rejected records by the reason, most first.
     """
 
     records: int
@@ -36,6 +40,7 @@ class Counts:
     skipped: Mapping[str, int]
     rejected: int
     requests: float
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     def checked(self) -> Counts:
         """The counts, if no record was lost.
@@ -141,6 +146,7 @@ class Summary:
             *(_table_line(quantity, self.range(quantity.name)) for quantity in TWO_TERM),
             "",
             *self._largest(),
+            *self._rejected(),
             *(f"warning: {warning}" for warning in self.warnings[:WARNINGS_SHOWN]),
         ]
         more = len(self.warnings) - WARNINGS_SHOWN
@@ -148,6 +154,13 @@ class Summary:
         lines += [f"{len(self.doubts)} doubts about the formats of the logs: see summary.json"] if self.doubts else []
         lines.append(f"written to {self.out} in {self.seconds:.2g} s")
         return "\n".join(lines)
+
+    def _rejected(self) -> list[str]:
+        """The commonest reasons for which records were rejected."""
+        reasons = list(self.counts.reasons.items())
+        lines = [f"rejected: {reason} ({records:,} records)" for reason, records in reasons[:REASONS_SHOWN]]
+        more = len(reasons) - REASONS_SHOWN
+        return lines + ([f"rejected for {more} more reasons: see {REJECTS}"] if more > 0 else [])
 
     def _largest(self) -> list[str]:
         named = ", ".join(f"{name} {share:.0%}" for name, share in list(self.uncertainty.items())[:3])
