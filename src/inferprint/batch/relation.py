@@ -17,6 +17,7 @@ from inferprint.batch.stage import LOG_NUMBERS, LOG_TEXTS, Staged, pieces
 from inferprint.batch.workspace import Workspace
 from inferprint.estimate.media import MEDIA_FIELDS
 from inferprint.estimate.request import TIME_FIELDS, TOKEN_FIELDS, plausible
+from inferprint.rates.setup import TIERS
 from inferprint.usage.engine import literal, quoted
 from inferprint.usage.tables import NUMERIC_FIELDS, ParquetTable
 
@@ -199,9 +200,13 @@ def log_relation(
     work: Workspace, state: Staged, path: Path, options: RunOptions, lengths: tuple[float, float], number: int
 ) -> Relation:
     """Records of logs that were staged."""
-    texts = [name for name in LOG_TEXTS if name != "service_tier"]
+    texts = list(LOG_TEXTS)
     numbers = [name for name in LOG_NUMBERS if name not in ("time_to_first_token_ms", "cost_usd", *TIME_FIELDS)]
-    cells = {name: quoted(name) for name in (*texts, *numbers)} | {"output_images": 'CAST("output_images" AS BIGINT)'}
+    cells = {name: quoted(name) for name in (*texts, *numbers)}
+    cells["output_images"] = 'CAST("output_images" AS BIGINT)'
+    # Logs have names for tiers that say nothing of how they are served.
+    known = ", ".join(literal(tier) for tier in TIERS if tier != "standard")
+    cells["service_tier"] = f"CASE WHEN service_tier IN ({known}) THEN service_tier END"
     if options.use_times:
         cells |= _times()
     numeric = frozenset(cells) - frozenset(texts)

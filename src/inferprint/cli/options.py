@@ -93,6 +93,7 @@ SETUP = (
     Choice("usual_input_tokens", "--usual-input-tokens", float, "Mean prompt of the other requests of a batch"),
     Choice("usual_output_tokens", "--usual-output-tokens", float, "Mean answer of the other requests of a batch"),
     Choice("engine", "--engine", str, "Serving software: vllm, vllm-2024, tensorrt-llm, sglang, llama.cpp ..."),
+    Choice("service_tier", "--service-tier", str, "What was bought: standard, batch, provisioned, flex, priority"),
     Choice("precision", "--precision", str, "Number format of the weights, such as fp8 or q4_k_m"),
     Choice("techniques", "--technique", str, "Serving technique, NAME[:key=value,...]; may be repeated", True),
     Choice("active_share", "--active-share", float, "Share of powered time with at least one request"),

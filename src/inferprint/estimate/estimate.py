@@ -208,6 +208,7 @@ def machine_setup(request: Request) -> MachineSetup:
         outputs=outputs_of(request) if known_batch else 1.0,
         precision=request.precision,
         engine=request.engine,
+        service_tier=request.service_tier,
         techniques=request.techniques,
         traffic=None if lengths[:2] == (None, None) else lengths,
         active_share=request.active_share,

@@ -15,6 +15,7 @@ from inferprint.estimate.checks import number, whole
 from inferprint.estimate.media import MEDIA_FIELDS, holds_media, images_of, media_of
 from inferprint.modalities.tasks import TASKS
 from inferprint.quantities import METHODS, Method
+from inferprint.rates.setup import TIERS
 from inferprint.units import MS_PER_S
 
 __all__ = [
@@ -81,6 +82,9 @@ class Request:
         Sound to make [s], [tokens].
     managed_service_id, cloud_id, cloud_instance_id, cloud_region, node_id, gpu_id, gpu_count, country, grid_zone
         Where it ran; give what is known.
+    service_tier
+        What was bought of a managed endpoint, one of `inferprint.rates.setup.TIERS`: requests that may wait ("batch")
+        share larger steps, bought capacity ("provisioned") smaller ones; the other tiers are not told apart.
     replica_gpu_count
         Devices that hold one copy of the model; the fewest that fit by default.
     batch_size
@@ -147,6 +151,7 @@ class Request:
     usual_output_tokens: float | None = None
     precision: str | None = None
     engine: str | None = None
+    service_tier: str | None = None
     techniques: tuple[str, ...] = ()
     active_share: float | None = None
     pue: float | None = None
@@ -246,8 +251,10 @@ def validated(request: Request) -> Request:
     model_of(request)
     if not isinstance(request.conservative, bool):
         raise InvalidInput("conservative", f"{request.conservative!r} is neither true nor false")
-    if request.method not in METHODS:
-        raise InvalidInput("method", f"'{request.method}' is unknown", hint=f"One of {', '.join(METHODS)}.")
+    for name, choices in (("method", METHODS), ("service_tier", (None, *TIERS))):
+        if getattr(request, name) not in choices:
+            named = ", ".join(choice for choice in choices if choice)
+            raise InvalidInput(name, f"'{getattr(request, name)}' is unknown", hint=f"One of {named}.")
     _check_times(request)
     if request.request_duration_ms is not None and not holds_media(work):
         _check_timed(request)

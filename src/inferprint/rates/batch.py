@@ -138,7 +138,8 @@ def usual_speed(situation: Situation) -> Range | None:
     if service is None or stated or known or setup.method != "default":
         return None
     catalogue, model = situation.catalogue, situation.model.id
-    record = catalogue.speeds.get(f"{service.id}:{model}")
+    # What was measured at a service was not measured of a tier whose requests wait.
+    record = catalogue.speeds.get(f"{service.id}:{model}") if situation.tier_class is None else None
     if record is not None and catalogue.years_since(record.measured) <= FRESH_YEARS:
         found, why, origin = record.output_tokens_per_s, f"measured with {model}", record.origin("output_tokens_per_s")
         situation.note("output_tokens_per_s", found, "tokens/s", "catalogue", why, origin)

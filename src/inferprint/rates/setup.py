@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from inferprint.modalities.media import MediaWork
 from inferprint.quantities import Method
 
+TIERS = {
+    "standard": None,
+    "batch": "throughput",
+    "provisioned": "provisioned",
+    "flex": None,
+    "priority": None,
+}
+"""Tiers of managed endpoints, and the class of services whose way of serving they have; None for that of the host."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSetup:
@@ -16,6 +25,8 @@ class MachineSetup:
     ----------
     engine
         The serving software, one of `rates.engines.ENGINES`; None where nobody said.
+    service_tier
+        What was bought of a managed endpoint, one of `TIERS`.
     bytes_per_param
         Size of the weight file over the parameters, where it differs from the format's usual one.
     traffic
@@ -46,6 +57,7 @@ class MachineSetup:
     precision: str | None = None
     bytes_per_param: float | None = None
     engine: str | None = None
+    service_tier: str | None = None
     traffic: tuple[float | None, float | None, float] | None = None
     techniques: tuple[str, ...] = ()
     active_share: float | None = None

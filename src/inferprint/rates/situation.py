@@ -21,7 +21,7 @@ from inferprint.rates.draws import Array, Sampler, central
 from inferprint.rates.engines import Engine
 from inferprint.rates.hosting import Candidate, Hosting
 from inferprint.rates.model import Sizes
-from inferprint.rates.setup import MachineSetup
+from inferprint.rates.setup import TIERS, MachineSetup
 from inferprint.techniques.apply import Use, rewritten_work
 
 FORM_LABELS = {
@@ -169,9 +169,13 @@ class Situation:
             local = self.hosting.kind == "desk"
             return f"{'media' if self.makes_media else 'embedding'}{'-local' if local else ''}"
         if self.hosting.service is None:
+            if self.hosting.kind == "service" and self.tier_class is not None:
+                return self.tier_class
             return {"service": "unknown", "cloud": "self-hosted", "own": "self-hosted", "desk": "local"}[
                 self.hosting.kind
             ]
+        if self.tier_class is not None:
+            return self.tier_class
         kind: str = self.hosting.service.serving_class
         if kind.startswith("open") and self.model.total_params_b is None:
             kind = "closed"
@@ -179,6 +183,11 @@ class Situation:
             small = self.sizes.total < self.prior("small-model-params").value.value
             kind = "closed-small" if small else "closed-large"
         return kind
+
+    @property
+    def tier_class(self) -> str | None:
+        """The class of services whose way of serving the stated tier has; None for that of the host."""
+        return TIERS.get(self.setup.service_tier or "standard")
 
     @property
     def batch_prior(self) -> Prior:
