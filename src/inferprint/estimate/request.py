@@ -251,15 +251,20 @@ def validated(request: Request) -> Request:
     model_of(request)
     if not isinstance(request.conservative, bool):
         raise InvalidInput("conservative", f"{request.conservative!r} is neither true nor false")
-    for name, choices in (("method", METHODS), ("service_tier", (None, *TIERS))):
-        if getattr(request, name) not in choices:
-            named = ", ".join(choice for choice in choices if choice)
-            raise InvalidInput(name, f"'{getattr(request, name)}' is unknown", hint=f"One of {named}.")
+    _check_choices(request)
     _check_times(request)
     if request.request_duration_ms is not None and not holds_media(work):
         _check_timed(request)
     _check_usual(request)
     return request
+
+
+def _check_choices(request: Request) -> None:
+    """Fields that take one of a few words."""
+    for name, choices in (("method", METHODS), ("service_tier", (None, *TIERS))):
+        if getattr(request, name) not in choices:
+            named = ", ".join(choice for choice in choices if choice)
+            raise InvalidInput(name, f"'{getattr(request, name)}' is unknown", hint=f"One of {named}.")
 
 
 def _check_usual(request: Request) -> None:
