@@ -1,7 +1,8 @@
 """Write what the documentation shows from the catalogue and the program; `--check` fails when the two differ.
 
 The coefficients in method.md stand between `<!-- coefficients -->` markers, the measurements in calibration.md between
-`<!-- sources -->` markers, the techniques in techniques.md between `<!-- techniques -->` markers. A `text` block
+`<!-- sources -->` markers, the techniques in techniques.md between `<!-- techniques -->` markers, the formats of logs in
+logs.md between `<!-- formats -->` markers. A `text` block
 under `<!-- output -->` is what the command in the block above it prints, without the line of versions. A `text` block
 that begins with a command after a `$` shows a refusal. A block under `<!-- file PATH -->` is that file.
 """
@@ -25,11 +26,13 @@ from inferprint.catalogue import Form
 from inferprint.quantities import Z95
 from inferprint.techniques.apply import available
 from inferprint.techniques.base import STAGES, Parameter, Technique
+from inferprint.usage.formats import formats
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 TABLE = re.compile(r"(<!-- coefficients -->\n).*?(<!-- /coefficients -->)", re.DOTALL)
 SOURCES = re.compile(r"(<!-- sources -->\n).*?(<!-- /sources -->)", re.DOTALL)
+FORMATS = re.compile(r"(<!-- formats -->\n).*?(<!-- /formats -->)", re.DOTALL)
 TECHNIQUES = re.compile(r"(<!-- techniques -->\n).*?(<!-- /techniques -->)", re.DOTALL)
 OUTPUT = re.compile(r"```sh\n(?P<command>[^`]*?)```\n\n<!-- output -->\n```text\n(?P<output>.*?)```", re.DOTALL)
 FILE = re.compile(r"(<!-- file (?P<path>\S+) -->\n```\w+\n).*?(```)", re.DOTALL)
@@ -158,6 +161,19 @@ def techniques() -> str:
     return "\n".join(lines) + "\n"
 
 
+def log_formats() -> str:
+    """The formats of usage logs as a table, and where each was read."""
+    lines = ["| name | what | files | input | output |", "|---|---|---|---|---|"]
+    sources = []
+    for name, form in sorted(formats().items()):
+        assert form.counts is not None
+        cached = "with cache" if form.counts.input_includes_cache else "without cache"
+        hidden = "with reasoning" if form.counts.output_includes_reasoning else "without reasoning"
+        lines.append(f"| `{name}` | {form.title} | {', '.join(form.kinds)} | {cached} | {hidden} |")
+        sources.append(f"- `{name}`: {form.reference}")
+    return "\n".join([*lines, "", "Read in:", "", *sources]) + "\n"
+
+
 def _built_in(technique: Technique) -> bool:
     """Techniques of other packages are not of this page."""
     module = f"inferprint.techniques.{technique.name.replace('-', '_')}"
@@ -207,6 +223,7 @@ def _output(found: re.Match[str]) -> str:
 def generated(text: str, catalogue: Catalogue) -> str:
     """A page with its tables and its outputs as they should be."""
     text = SOURCES.sub(lambda m: f"{m[1]}\n{sources()}\n{m[2]}", text)
+    text = FORMATS.sub(lambda m: f"{m[1]}\n{log_formats()}\n{m[2]}", text)
     text = TECHNIQUES.sub(lambda m: f"{m[1]}\n{techniques()}\n{m[2]}", text)
     text = TABLE.sub(lambda m: f"{m[1]}\n{coefficients(catalogue)}\n{m[2]}", text)
     text = FILE.sub(lambda m: f"{m[1]}{(ROOT / m['path']).read_text(encoding='utf-8')}{m[3]}", text)

@@ -158,9 +158,8 @@ class Summary:
     def _rejected(self) -> list[str]:
         """The commonest reasons for which records were rejected."""
         reasons = list(self.counts.reasons.items())
-        lines = [f"rejected: {reason} ({records:,} records)" for reason, records in reasons[:REASONS_SHOWN]]
-        more = len(reasons) - REASONS_SHOWN
-        return lines + ([f"rejected for {more} more reasons: see {REJECTS}"] if more > 0 else [])
+        more = f", and {len(reasons) - REASONS_SHOWN} more reasons" if len(reasons) > REASONS_SHOWN else ""
+        return [*rejected_lines(self.counts), *([f"see {REJECTS}{more}"] if reasons else [])]
 
     def _largest(self) -> list[str]:
         named = ", ".join(f"{name} {share:.0%}" for name, share in list(self.uncertainty.items())[:3])
@@ -169,12 +168,18 @@ class Summary:
         return [*lines, *([f"the energy rests on: {rests}"] if rests else [])]
 
 
+def rejected_lines(counts: Counts) -> list[str]:
+    """The commonest reasons for which records were rejected."""
+    reasons = list(counts.reasons.items())[:REASONS_SHOWN]
+    return [f"rejected: {reason} ({records:,} records)" for reason, records in reasons]
+
+
 def count_line(counts: Counts) -> str:
     """All records, and what became of them."""
     parts = [f"{counts.estimated:,} estimated"]
     parts += [f"{counts.merged:,} merged (another record of the same request counts)"] if counts.merged else []
     parts += [f"{number:,} skipped ({rule})" for rule, number in counts.skipped.items() if number]
-    parts += [f"{counts.rejected:,} rejected (see rejects.csv)"] if counts.rejected else []
+    parts += [f"{counts.rejected:,} rejected"] if counts.rejected else []
     stands = f", for {counts.requests:,.0f} requests" if counts.requests != counts.estimated else ""
     return f"{counts.records:,} records: {', '.join(parts)}{stands}"
 

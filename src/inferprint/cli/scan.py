@@ -73,10 +73,10 @@ def scan_command(
 
 def scan_text(summary: Summary, agents: Counter[str], *, kept: bool) -> str:
     """What was found, for a terminal."""
-    from inferprint.batch.summary import count_line
+    from inferprint.batch.summary import count_line, rejected_lines
 
     counted = ", ".join(f"{number:,} of {name}" for name, number in sorted(agents.items()))
-    lines = [f"transcripts: {counted}", count_line(summary.counts), ""]
+    lines = [f"transcripts: {counted}", count_line(summary.counts), *rejected_lines(summary.counts), ""]
     lines += _table("all", [summary.total])
     for dimension, title in DIMENSIONS.items():
         totals = [total for total in summary.totals if total.dimension == dimension]

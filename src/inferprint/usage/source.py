@@ -109,7 +109,7 @@ class OpenSource:
     def _reject(self, row: int, error: msgspec.ValidationError) -> None:
         """Reject a record whose content is not of the schema; the field stands at the end of the message."""
         reason, _, place = str(error).partition(" - at `$.")
-        self.rejects.append(Rejected(row, place.rstrip("`"), reason))
+        self.rejects.append(Rejected(row, place.rstrip("`"), _worded(reason)))
 
     def _document(self, schema: type[Raw]) -> Iterator[tuple[int, Raw]]:
         """Elements of a list, or a document as one record."""
@@ -168,6 +168,18 @@ class OpenSource:
                 lines.append(found)
         ends = zip(starts, starts[1:], lines, strict=False)
         return [Part(start, end, before) for start, end, before in ends]
+
+
+_TYPES = {"float": "number", "int": "whole number", "str": "text", "bool": "true or false", "object": "an object"}
+
+
+def _worded(reason: str) -> str:
+    """What a decoder says of a type, in words that a reader of the log has."""
+    return re.sub(r"`([a-z| ]+)`", lambda found: _named(found[1]), reason)
+
+
+def _named(types: str) -> str:
+    return " or ".join(_TYPES.get(name, name) for name in types.split(" | ") if name != "null") or "nothing"
 
 
 _NOT_JSON = (msgspec.DecodeError, RecursionError)
