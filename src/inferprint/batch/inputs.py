@@ -70,7 +70,7 @@ def inputs_of(paths: Sequence[Path], options: RunOptions) -> Inputs:
 
 def _format_of(source: OpenSource, options: RunOptions) -> Format | None:
     """The format of a log; None for a table."""
-    asked = options.input_format
+    asked = options.formats.get(source.path, options.input_format)
     if asked == TABLE or (asked is None and options.columns):
         return None
     if asked is None:

@@ -60,6 +60,8 @@ class RunOptions:
         Value by field, for fields that the table lacks and for blank cells.
     input_format
         Name of the format of all files, one of `inferprint.usage`, or "table"; recognised by default.
+    formats
+        Format of single files, by path, where the caller knows it.
     unknown
         What becomes of records whose model or service nobody knows: rejected, estimated from what they cost or as a
         model of their kind, or the end of the run.
@@ -85,6 +87,7 @@ class RunOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     fills: Mapping[str, Any] = field(default_factory=dict)
     input_format: str | None = None
+    formats: Mapping[Path, str] = field(default_factory=dict)
     unknown: Literal["reject", "estimate", "fail"] = "reject"
     use_times: bool = False
     row_intervals: bool = True

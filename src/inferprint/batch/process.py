@@ -112,9 +112,10 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
 def _key(paths: Sequence[Path], options: RunOptions, estimator: Estimator) -> dict[str, Any]:
     """What makes two runs the same."""
     names = ("columns", "fills", "input_format", "unknown", "use_times", "row_intervals", "output_format", "chunk_rows")
+    forms = sorted((str(path), form) for path, form in options.formats.items())
     files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     versions = {"inferprint": __version__, "catalogue": estimator.catalogue.version}
-    return {"files": files, "versions": versions, **{name: getattr(options, name) for name in names}}
+    return {"files": files, "formats": forms, "versions": versions, **{name: getattr(options, name) for name in names}}
 
 
 def usual_lengths(catalogue: Catalogue) -> tuple[float, float]:

@@ -57,6 +57,7 @@ def scan_command(
     with tempfile.TemporaryDirectory(prefix="inferprint-scan-") as folder, steps() as report:
         options = RunOptions(
             fills=given,
+            formats={one.path: one.format_name for one in found},
             unknown="estimate",
             overwrite=overwrite,
             estimator=estimator_of(catalog),
