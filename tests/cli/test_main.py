@@ -94,13 +94,6 @@ def test_models_of_one_size_are_not_ranked_surely(call):
     assert 0.1 < json.loads(out)[1]["chance_of_less_energy_than_first"] < 0.9
 
 
-def test_rates_as_csv_have_a_head_and_positive_values(call):
-    _, out, _ = call("rates", "llama-3.1-8b", "--gpu", "rtx_4090", "--format", "csv")
-    head, *rows = out.strip().splitlines()
-    assert head == "feature,per,unit,quantity,value,low,high"
-    assert all(float(row.split(",")[4]) > 0 for row in rows)
-
-
 def test_catalog_lists_what_contains_the_query(call):
     code, out, _ = call("catalog", "gpus", "h100", "--json")
     assert code == 0

@@ -94,10 +94,11 @@ def test_compare_makers_of_pictures(call):
 
 @pytest.mark.parametrize("model", [IMAGE, VIDEO, SOUND, EAR, EYE, "text-embedding-3-small"])
 def test_every_model_has_a_price_list(call, model):
-    code, out, _ = call("rates", model, "--format", "json")
+    code, out, _ = call("rates", model, "--by-feature", "--format", "json")
     assert code == 0
     rows = json.loads(out)["rates"]
     assert {row["quantity"] for row in rows} >= {"usage_energy_wh", "duration_ms"}
+    assert call("rates", model, "--by-feature")[0] == 0
     assert call("rates", model)[0] == 0
 
 

@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 from inferprint.catalogue import Catalogue
@@ -59,15 +61,17 @@ class CardStore:
             return
         # A forked process would hold threads of the table engine that no longer run.
         context = multiprocessing.get_context("spawn")
-        catalogue = self._estimator.catalogue
-        with ProcessPoolExecutor(self._processes, context, _begin, (catalogue,)) as pool:
-            for done, (setup, found) in enumerate(
-                zip(wanted, pool.map(_resolved, wanted, chunksize=4), strict=True), 1
-            ):
-                if found is not None:
-                    card, parts = found
-                    self._ahead[setup] = self._kept(pickle.loads(card), parts)
-                yield done
+        with tempfile.NamedTemporaryFile(prefix="inferprint-catalogue-") as file:
+            pickle.dump(self._estimator.catalogue, file, protocol=5)
+            file.flush()
+            jobs = [(file.name, setup) for setup in wanted]
+            with ProcessPoolExecutor(self._processes, context) as pool:
+                each = zip(wanted, pool.map(_resolved, jobs, chunksize=4), strict=True)
+                for done, (setup, found) in enumerate(each, 1):
+                    if found is not None:
+                        card, parts = found
+                        self._ahead[setup] = self._kept(pickle.loads(card), parts)
+                    yield done
 
     def card(self, setup: MachineSetup) -> MachineCard:
         """The card of a setup, its draws kept on disk.
@@ -155,18 +159,20 @@ def _without_parts(card: MachineCard) -> MachineCard:
 
 # --- in another process -----------------------------------------------------------------------------------------------
 
-_catalogue: list[Catalogue] = []
+
+@lru_cache(maxsize=1)
+def _catalogue(path: str) -> Catalogue:
+    """The catalogue that the main process wrote for the others."""
+    with Path(path).open("rb") as file:
+        catalogue: Catalogue = pickle.load(file)
+    return catalogue
 
 
-def _begin(catalogue: Catalogue) -> None:
-    """What each process starts with."""
-    _catalogue[:] = [catalogue]
-
-
-def _resolved(setup: MachineSetup) -> tuple[bytes, bytes] | None:
+def _resolved(job: tuple[str, MachineSetup]) -> tuple[bytes, bytes] | None:
     """A card without its draws, and these; None where it cannot be, which the caller finds out for itself."""
+    path, setup = job
     try:
-        card = resolve_machine(_catalogue[0], setup)
+        card = resolve_machine(_catalogue(path), setup)
     except InferprintError:
         return None
     return pickle.dumps(_without_parts(card), protocol=5), pickle.dumps((card.draws, card.sources), protocol=5)

@@ -78,8 +78,8 @@ def _logged(logs: Sequence[Path], column: Sequence[str]) -> tuple[Load, int]:
 
     from inferprint.batch import RunOptions
     from inferprint.batch.rows import check
-    from inferprint.usage.tables import open_table
     from inferprint.planning import logged_load
+    from inferprint.usage.tables import open_table
 
     options = RunOptions(columns=column_mapping(column), fills={"model_id": "any"})
     names = ("input_tokens", "cached_input_tokens", "output_tokens")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -29,7 +30,8 @@ class _Lines:
 @contextmanager
 def progress(what: str = "rows") -> Iterator[Report]:
     """A function that takes what is done and what there is in all; draws a bar where standard error is a terminal."""
-    if not sys.stderr.isatty():
+    # Commands that need no extra report progress too.
+    if not sys.stderr.isatty() or find_spec("rich") is None:
         yield _Lines(what)
         return
     from rich.console import Console
