@@ -135,7 +135,10 @@ class RunOptions:
         found = {ours: column for ours, column in found.items() if column in names}
         for name in REQUIRED:
             if name not in found and name not in self.fills and not self._needless(name, found):
-                hint = f"{there} Map one, as with: --column {name}={_likely(name, names)}"
+                hint = (
+                    f"{there} Map one, as with: --column {name}={_likely(name, names)}\n"
+                    "  It was not recognised as a log; if it is one: --input-format NAME, of inferprint catalog formats"
+                )
                 raise FileProblem(f"{path}: no column for {name}", hint=hint)
         return found
 

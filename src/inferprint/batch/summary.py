@@ -136,6 +136,19 @@ class Summary:
         lines = [
             count_line(self.counts),
             "",
+            *(self._tables() if self.counts.estimated else []),
+            *self._rejected(),
+            *(f"warning: {warning}" for warning in self.warnings[:WARNINGS_SHOWN]),
+        ]
+        more = len(self.warnings) - WARNINGS_SHOWN
+        lines += [f"{more} more warnings in summary.json"] if more > 0 else []
+        lines += [f"{len(self.doubts)} doubts about the formats of the logs: see summary.json"] if self.doubts else []
+        lines.append(f"written to {self.out} in {self.seconds:.2g} s")
+        return "\n".join(lines)
+
+    def _tables(self) -> list[str]:
+        """The totals, their parts, and what they rest on."""
+        return [
             f"{'':<42}{'total':>18}{'low':>18}{'high':>18}",
             *(_table_line(quantity, self.range(quantity.name)) for quantity in RESULTS),
             "",
@@ -146,14 +159,7 @@ class Summary:
             *(_table_line(quantity, self.range(quantity.name)) for quantity in TWO_TERM),
             "",
             *self._largest(),
-            *self._rejected(),
-            *(f"warning: {warning}" for warning in self.warnings[:WARNINGS_SHOWN]),
         ]
-        more = len(self.warnings) - WARNINGS_SHOWN
-        lines += [f"{more} more warnings in summary.json"] if more > 0 else []
-        lines += [f"{len(self.doubts)} doubts about the formats of the logs: see summary.json"] if self.doubts else []
-        lines.append(f"written to {self.out} in {self.seconds:.2g} s")
-        return "\n".join(lines)
 
     def _rejected(self) -> list[str]:
         """The commonest reasons for which records were rejected."""

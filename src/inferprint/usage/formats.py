@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from inferprint.discovery import members
 from inferprint.errors import FileProblem, UnknownName
 from inferprint.usage.base import Format, Sample
@@ -22,7 +24,8 @@ def format_named(name: str) -> Format:
     """
     known = formats()
     if name not in known:
-        raise UnknownName("format", name, sorted(known), "inferprint catalog formats")
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), known, cutoff=0.5)
+        raise UnknownName("format", name, near, "inferprint catalog formats")
     return known[name]
 
 
