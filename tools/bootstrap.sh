@@ -58,7 +58,11 @@ if ! { [ "$level" = dev ] && current run requirements/runtime.txt; }; then
 fi
 rm -f "$venv/dev.key"
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
-$pip install --require-hashes --only-binary :all: -r "$pins"
+$pip install --require-hashes --only-binary :all: -r requirements/runtime.txt
+if [ "$level" = dev ]; then
+    # PySpark is published as source alone; it is built with what the line above installed, and holds no code to compile.
+    $pip install --require-hashes --only-binary :all: --no-binary pyspark --no-build-isolation -r "$pins"
+fi
 $pip install --no-deps --no-build-isolation -e .
 key_of requirements/runtime.txt >"$venv/run.key"
 if [ "$level" = dev ]; then

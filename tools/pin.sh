@@ -4,11 +4,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# PySpark is published as source alone; it holds no code to compile.
 compile() { # OUTPUT EXTRAS...
     output=$1
     shift
     .venv/bin/uv pip compile --quiet --system-certs --universal --python-version 3.11 --fork-strategy fewest \
-        --only-binary :all: --generate-hashes --no-header --no-annotate --no-emit-index-url \
+        --only-binary :all: --no-binary pyspark --generate-hashes --no-header --no-annotate --no-emit-index-url \
         pyproject.toml requirements/build.in --output-file "$output" "$@"
 }
 

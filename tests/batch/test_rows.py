@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferprint.batch.rows import DEFAULTS, check
-from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 from inferprint.errors import InvalidInput
 from inferprint.estimate import Request
 from inferprint.estimate.request import suspects, validated
+from inferprint.usage.tables import NUMERIC_FIELDS, Chunk
 
 NUMBERS = st.one_of(
     st.integers(-3, 40), st.sampled_from([0.5, 1e8, 1e8 + 1, 3e8, float("inf"), float("nan"), -1.0, 6.1e8, 6.04e8])

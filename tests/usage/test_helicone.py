@@ -36,7 +36,7 @@ def test_parts_are_added() -> None:
         user_id="u-1",
         environment="production",
         managed_service_id="openai",
-        utc_datetime="2026-11-20T09:00:00Z",
+        utc_datetime="2026-11-20T09:00:00.000Z",
         request_duration_ms=4200,
         time_to_first_token_ms=620,
         cost_usd=0.0004,

@@ -48,7 +48,7 @@ def test_an_observation_of_blob_storage() -> None:
         application_id="search",
         user_id="u-1",
         environment="production",
-        utc_datetime="2026-11-20T09:00:00Z",
+        utc_datetime="2026-11-20T09:00:00.000Z",
         request_duration_ms=4000,
         time_to_first_token_ms=1000,
         cost_usd=0.0009,

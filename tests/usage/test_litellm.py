@@ -38,7 +38,7 @@ def test_rows_of_the_table() -> None:
         managed_service_id="azure",
         cloud_id="azure",
         service_tier="flex",
-        utc_datetime="2026-11-20T09:00:00Z",
+        utc_datetime="2026-11-20T09:00:00.000Z",
         request_duration_ms=4000,
         time_to_first_token_ms=1000,
         cost_usd=0.0021,

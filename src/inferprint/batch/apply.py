@@ -195,6 +195,8 @@ class Applier:
                 f"SELECT request_id AS id, ordinal, way = 'odd' AS odd, hash({content}) AS content "
                 f"FROM ({self._sorted(number, relation, piece)}) WHERE way NOT IN ('idle', 'refused')"
             )
+        if not parts:
+            return
         union = " UNION ALL ".join(parts)
         self._connection.execute(
             f"CREATE OR REPLACE TABLE {REPEATS} AS SELECT id, min(ordinal) AS first, bool_or(odd) AS entangled, "

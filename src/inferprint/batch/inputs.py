@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,15 +139,15 @@ def prepare(
     for table, mapped in inputs.parquets:
         found.relations.append(parquet_relation(table, mapped, options, lengths, len(found.relations)))
     if inputs.logs:
-        stage = Stage(work, "logs", options, connection)
-        state = stage.logs(inputs.logs)
+        with closing(Stage(work, "logs", options, connection)) as stage:
+            state = stage.logs(inputs.logs)
         path = inputs.logs[0][0].path
         found.relations.append(log_relation(work, state, path, options, lengths, len(found.relations)))
         found.staged.append(state)
         found.rejects.append(stage.rejects_path)
     if inputs.texts:
-        stage = Stage(work, "tables", options, connection)
-        state = stage.tables(inputs.texts)
+        with closing(Stage(work, "tables", options, connection)) as stage:
+            state = stage.tables(inputs.texts)
         columns = {str(table.path): mapped for table, mapped in inputs.texts}
         unread = [name for table, mapped in inputs.texts for name in table.names if name not in mapped.values()]
         number = len(found.relations)

@@ -203,10 +203,8 @@ class Setups:
             except (UnknownName, Undisclosed) as error:
                 if self._unknown != "estimate" or not _is_unknown(error):
                     raise
-                asked = error.asked if isinstance(error, UnknownName) else model_of(request)
-                request = _stand_in(request, error)
-                service = isinstance(error, UnknownName) and error.kind == "service"
-                self.stood_in[asked] = "an unstated service" if service else model_of(request)
+                asked, request = _stand_in(request, error)
+                self.stood_in[asked] = "an unstated service" if _is_service(error) else model_of(request)
         return self._with_cards(request, timing)
 
     def _request(self, stated: dict[str, Any]) -> Request:
@@ -292,11 +290,19 @@ def _is_unknown(error: InferprintError) -> bool:
     return isinstance(error, Undisclosed) or (isinstance(error, UnknownName) and error.kind in ("model", "service"))
 
 
-def _stand_in(request: Request, error: UnknownName | Undisclosed) -> Request:
-    """The request with what stands for an unknown name: nothing for a service, its kind for a model."""
-    if isinstance(error, UnknownName) and error.kind == "service":
-        return replace(request, managed_service_id=None)
-    return replace(request, model_id=TASKS[request.task or "text-generation"])
+def _is_service(error: UnknownName | Undisclosed) -> bool:
+    """Whether a service is at fault: nobody knows it, or it only passes requests on."""
+    return error.field == "managed_service_id" or (isinstance(error, UnknownName) and error.kind == "service")
+
+
+def _stand_in(request: Request, error: UnknownName | Undisclosed) -> tuple[str, Request]:
+    """What was asked, and the request with what stands for it: nothing for a service, its kind for a model."""
+    asked = error.asked if isinstance(error, UnknownName) else ""
+    if _is_service(error):
+        if request.managed_service_id is None:
+            raise error  # the name of the model says it
+        return asked or request.managed_service_id, replace(request, managed_service_id=None)
+    return asked or model_of(request), replace(request, model_id=TASKS[request.task or "text-generation"])
 
 
 def _typed(name: str, value: Any) -> Any:

@@ -135,6 +135,10 @@ class Stage:
         self._rejects.reasons.update(self.state.reasons)
         self._bytes_before, self.size, self._ticks = 0.0, 0.0, 0
 
+    def close(self) -> None:
+        """Give up the file of rejected records, where the run is interrupted too."""
+        self._rejects.close()
+
     # --- logs ---------------------------------------------------------------------------------------------------------
 
     def logs(self, sources: Sequence[tuple[OpenSource, Format]]) -> Staged:
@@ -319,8 +323,8 @@ def _write(
         if values.dtype.kind == "O":
             read = f"nullif(CAST({read} AS VARCHAR), '')"
         elif values.dtype.kind == "f":
-            # An unknown number of requests stays NaN, which says so.
-            read = f"nullif({read}, 'nan'::DOUBLE)" if column != "n_requests" else read
+            # DuckDB takes a NaN for NULL; an unknown number of requests is NaN again, which says so.
+            read = f"coalesce({read}, 'nan'::DOUBLE)" if column == "n_requests" else read
         select.append(f"{read} AS {quoted(column)}")
     select += [f"NULL::{kind} AS {quoted(column)}" for column, kind in empty.items()]
     connection.register("staged", columns)

@@ -240,8 +240,6 @@ def bounds_of_rows(pair: Pair, features: Array) -> tuple[Array, Array]:
     """
     _, low, high = apply(pair.machine, pair.place, features)
     low, high = low * (1 + SAFETY), high * (1 - SAFETY)
-    if pair.place.factors.high_of_zero is not None:
-        return low, high
     squared = pair.place.factors.widths[1][:, 0]
     table = pair.machine.table
     with np.errstate(divide="ignore", invalid="ignore"):

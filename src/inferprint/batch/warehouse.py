@@ -95,6 +95,8 @@ class Dialect:
         What follows the columns of a new table.
     folds_up
         Whether unquoted names are upper case.
+    fence
+        What ends a stage whose expressions must not be copied into every expression that refers to them.
     """
 
     sql: str
@@ -104,6 +106,7 @@ class Dialect:
     number: str
     table: str = ""
     folds_up: bool = False
+    fence: str = ""
 
     def quoted(self, name: str) -> str:
         """A name as identifier."""
@@ -125,7 +128,7 @@ class Dialect:
             tree: Any = sqlglot.parse_one(f"SELECT 1 FROM {text}", dialect=self.sql)
         except sqlglot.errors.ParseError as error:
             raise InvalidInput("table", f"'{text}' is not the name of a table") from error
-        found = tree.find(exp.Table)
+        found: exp.Table | None = tree.find(exp.Table)
         if found is None or found.sql(dialect=self.sql).lower() != text.strip().lower():
             raise InvalidInput("table", f"'{text}' is not the name of a table", hint="As in: schema.usage")
         return found
@@ -155,6 +158,8 @@ DIALECTS = {
         "DOUBLE PRECISION",
         "BIGINT",
         f"CASE WHEN {{x}} ~ '^{_PLAIN_NUMBER}$' THEN CAST({{x}} AS {{real}}) END",
+        # Stages that refer to each other's columns several times grow tenfold with each; a table of each would be slow.
+        fence="\nOFFSET 0",
     ),
     "spark": Dialect(
         "databricks",
@@ -254,12 +259,17 @@ def warehouse_of(
         Setup fields of each distinct setup: those in `keys`, blank ones left out.
     keys
         Setup fields that a column of the usage table holds.
+
+    Raises
+    ------
+    InferprintError
+        What is wrong with a setup that is that of the whole table.
     """
     rows: dict[tuple[Any, ...], Setup] = {}
     refused: dict[str, str] = {}
     for given in stated:
         known = {name: given[name] for name in keys if given.get(name) not in (None, "")}
-        setup = setups.untimed(known, may_refuse=True)
+        setup = setups.untimed(known, may_refuse=bool(keys))
         if reason := problem_of(setup):
             refused[described(known)] = reason
         rows.setdefault(tuple(key_cell(name, known.get(name)) for name in keys), setup)
@@ -484,6 +494,8 @@ def output_stages(dialect: Dialect, keep: Mapping[str, str], warehouse: Warehous
         renamed(tree, names | {name: table_of(name, kind) for name in (MACHINES, PLACES)})
         within = tree.args["with_"]
         for stage in within.expressions:
+            # Machines have the most columns, and engines of rows copy all that they have joined at each further join.
+            stage.this.set("joins", (stage.this.args.get("joins") or [])[::-1])
             stages[names[stage.alias]] = stage.this.sql(dialect=dialect.sql, pretty=True)
         within.pop()
         stages[outputs_of(kind)] = tree.sql(dialect=dialect.sql, pretty=True)
@@ -499,7 +511,7 @@ def outputs_of(kind: str) -> str:
     return f"inferprint_outputs_{kind}" if kind else "inferprint_outputs"
 
 
-def renamed(tree: exp.Expression, names: Mapping[str, str]) -> None:
+def renamed(tree: Any, names: Mapping[str, str]) -> None:
     """Give other names to tables, wherever a query refers to them."""
     for table in tree.find_all(exp.Table):
         if table.name in names:
@@ -531,7 +543,7 @@ def impacts_sql(dialect: Dialect, source: Source, warehouse: Warehouse, beside: 
 
 def with_stages(dialect: Dialect, stages: Mapping[str, str], last: str) -> str:
     """Stages and the SELECT that follows them."""
-    listed = ",\n".join(f"{dialect.quoted(name)} AS (\n{text}\n)" for name, text in stages.items())
+    listed = ",\n".join(f"{dialect.quoted(name)} AS (\n{text}{dialect.fence}\n)" for name, text in stages.items())
     return f"WITH {listed}\n{last}"
 
 

@@ -1,7 +1,7 @@
 """Rate cards as a script for a warehouse: tables, their rows, and a view over the usage table.
 
 `warehouse_script` makes the text; `read_setups` and `setups_named` say which setups it is for, and `columns_for` which
-columns hold their fields unless somebody says otherwise. `inferprint rates --format sql` is these four calls.
+columns hold their fields unless somebody says otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 from inferprint._version import __version__
 from inferprint.batch.cards import CardStore
-from inferprint.batch.expression import BOUNDED, output_columns
 from inferprint.batch.options import nearest
 from inferprint.batch.setups import SETUP_FIELDS, Setups
 from inferprint.batch.warehouse import (
@@ -34,7 +33,7 @@ from inferprint.errors import FileProblem, InvalidInput
 from inferprint.estimate import Estimator
 from inferprint.estimate.request import WRITTEN_FIELDS
 from inferprint.quantities import BREAKDOWN, RESULTS
-from inferprint.usage.engine import connected, literal
+from inferprint.usage.engine import connected, duckdb_error, literal
 
 STATEMENT_BYTES = 200_000
 """Length of an INSERT: some warehouses refuse statements of a megabyte."""
@@ -88,10 +87,13 @@ def read_setups(path: str | Path) -> list[dict[str, Any]]:
         The file cannot be read, is empty, or has a column that is no field of a setup.
     """
     path = Path(path)
+    is_parquet = path.suffix == ".parquet"
+    broken = (duckdb_error(),) if is_parquet else (UnicodeDecodeError, csv.Error)
     try:
-        rows = _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileProblem(f"{path}: cannot be read: {error}", hint="Name a CSV or Parquet file.") from error
+        rows = _parquet_rows(path) if is_parquet else _csv_rows(path)
+    except (OSError, *broken) as error:
+        reason = str(error).splitlines()[0]
+        raise FileProblem(f"{path}: cannot be read: {reason}", hint="Name a CSV or Parquet file.") from error
     for name in dict.fromkeys(name for row in rows for name in row):
         if name not in SETUP_FIELDS:
             near = nearest(str(name), SETUP_FIELDS)
@@ -256,7 +258,7 @@ def _header(
     bounds = " Those with _low and _high beside them are 95 % intervals." if options.intervals else ""
     lines = [
         f"Impacts of {options.table} for {options.dialect}: tables of rate cards, and the view {options.view}.",
-        f"inferprint {__version__}, catalogue {estimator.catalogue.version}, {len(warehouse.setups['problem'])} setups",
+        f"inferprint {__version__}, catalogue {estimator.catalogue.version}; setups: {len(warehouse.setups['problem'])}",
         "",
         "Columns read:",
         *(f"  {name} from {column}" for name, column in source.columns.items()),
@@ -285,6 +287,3 @@ def _refusals(warehouse: Warehouse, found: Setups) -> list[str]:
 def _one_line(text: str) -> str:
     """A comment must not end where it should not."""
     return " ".join(text.splitlines())
-
-
-assert {name for name, _, _ in output_columns(intervals=False)} >= set(BOUNDED)

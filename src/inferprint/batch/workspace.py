@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from inferprint.errors import FileProblem, InferprintError
-from inferprint.usage.engine import duckdb_error
+from inferprint.usage.engine import duckdb_read_error, write_errors
 
 IMPACTS, TOTALS, SUMMARY, REJECTS = "impacts", "totals.csv", "summary.json", "rejects.csv"
 OUTPUT_FORMATS = {"parquet": ".parquet", "csv": ".csv", "json": ".jsonl"}
@@ -84,8 +84,13 @@ def workspace(out: Path, key: Mapping[str, Any], *, overwrite: bool) -> Iterator
         out.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder, out):
         _put_back(folder, out)
-        # Another run may have finished since the first look.
-        _check_free(out, overwrite=overwrite)
+        try:
+            # Another run may have finished since the first look.
+            _check_free(out, overwrite=overwrite)
+        except FileProblem:
+            if not (folder / _KEY).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         with writing(out):
             work = _begun(folder, key)
         try:
@@ -152,10 +157,12 @@ def _begun(folder: Path, key: Mapping[str, Any]) -> Workspace:
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """Turn what the system or the engine says about a failed write into a `FileProblem`."""
+    """Turn what the system or the engine says about a failed write, or a damaged file, into a `FileProblem`."""
     try:
         yield
-    except (OSError, duckdb_error()) as error:
+    except duckdb_read_error() as error:
+        raise FileProblem(str(error).splitlines()[0], hint="Is that file complete?") from error
+    except write_errors() as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         hint = "Is there room, and may you write there? The same command continues where this one stopped."
         raise _WriteError(f"{out}: cannot be written: {reason}", hint=hint) from error

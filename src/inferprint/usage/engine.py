@@ -58,6 +58,18 @@ def duckdb_error() -> type[Exception]:
     return error
 
 
+def write_errors() -> tuple[type[Exception], ...]:
+    """What the system and DuckDB raise where there is no room."""
+    duckdb = _duckdb()
+    return OSError, duckdb.IOException, duckdb.OutOfMemoryException
+
+
+def duckdb_read_error() -> type[Exception]:
+    """What DuckDB raises where a file turns out to be damaged."""
+    error: type[Exception] = _duckdb().InvalidInputException
+    return error
+
+
 def quoted(name: str) -> str:
     """A name as SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -128,7 +128,7 @@ def head_of(path: Path) -> bytes:
 def _check_text(path: Path, head: bytes) -> None:
     """Refuse what is no text in UTF-8."""
     expected = "Expected CSV, JSON, JSON lines (plain, .gz or .zst), Parquet, or Prometheus metrics."
-    if not head.strip():
+    if not head.removeprefix(b"\xef\xbb\xbf").strip():
         raise FileProblem(f"{path}: is empty", hint=expected)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise FileProblem(f"{path}: is in UTF-16", hint="Save it as UTF-8.")
