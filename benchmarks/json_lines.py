@@ -1,9 +1,9 @@
 """A log of JSON lines of about 1 GB through `inferprint run`: megabytes and rows per second.
 
-Compared: the whole run, from a LiteLLM log to impacts, totals and summary on disk, against the mere decoding of the same
-lines by msgspec into dictionaries, which any program in Python that looks at the lines at all has to pay; and the speed
-at which the machine copies memory. Two logs: lines of about 1 KB, of which most is messages, and lines of up to 500
-bytes without any.
+Compared: the whole run, from a LiteLLM log to impacts, totals and summary on disk, against the mere decoding of the
+same lines by msgspec into dictionaries, which any program in Python that looks at the lines at all has to pay; and the
+speed at which the machine copies memory. Two logs: lines of about 1 KB, of which most is messages, and lines of up to
+500 bytes without any.
 
 Why it is fair: both read the same file, in fresh processes that take turns; the run counts its start-up, the cards that
 it resolves and all that it writes.
@@ -14,7 +14,6 @@ it resolves and all that it writes.
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import statistics
@@ -96,7 +95,7 @@ def seconds(code: str) -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, script.name], check=True, stdout=subprocess.DEVNULL)
     passed = time.perf_counter() - start
-    os.unlink(script.name)
+    Path(script.name).unlink()
     return passed
 
 

@@ -17,7 +17,6 @@ With more than 20 million rows only the run is timed, to see whether its memory 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import statistics
@@ -237,7 +236,9 @@ def compared(folder: Path, *, intervals: bool) -> float:
 
 def ecologits(folder: Path, rows: int = 10_000) -> float:
     """Rows per second of EcoLogits, a call a row, all of one model that it knows."""
-    from compare_ecologits import MODEL, llm_impacts
+    from ecologits.tracers.utils import llm_impacts
+
+    from compare_ecologits import MODEL
 
     given = duckdb.execute(f"SELECT output_tokens FROM '{folder}/rows.parquet' LIMIT {rows}").fetchall()
     start = time.perf_counter()
@@ -254,7 +255,7 @@ def main() -> None:
     try:
         print(f"{machine()}; memory copies at {copy_bandwidth():.1f} GB/s")
         make_rows(folder / "rows.parquet", rows)
-        print(f"{rows:,} rows, {os.path.getsize(folder / 'rows.parquet') / 1e6:,.0f} MB")
+        print(f"{rows:,} rows, {(folder / 'rows.parquet').stat().st_size / 1e6:,.0f} MB")
         if rows > FLAT:
             found = child("run", folder, intervals=True)
             print(f"run with bounds: {found['all']:.1f} s, {found['mb']:,.0f} MB, {found['estimated']:,.0f} estimated")
@@ -274,9 +275,8 @@ def side_by_side(folder: Path, rounds: int) -> None:
         for turn in range(rounds):
             for what in ("run", "by hand") if turn % 2 == 0 else ("by hand", "run"):
                 found[what].append(child(what, folder, intervals=intervals))
-        print(
-            f"{'with' if intervals else 'without'} bounds; largest difference {compared(folder, intervals=intervals):.1e}"
-        )
+        difference = compared(folder, intervals=intervals)
+        print(f"{'with' if intervals else 'without'} bounds; largest difference {difference:.1e}")
         middle = {what: {k: statistics.median(one[k] for one in each) for k in each[0]} for what, each in found.items()}
         ours, theirs = middle["run"], middle["by hand"]
         applied = statistics.median(one["all"] - one["cards"] for one in found["run"])

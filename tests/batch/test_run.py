@@ -152,6 +152,7 @@ def test_summary_tells_what_it_rests_on(tmp_path, options):
     assert stored == json.loads(json.dumps(summary.to_dict()))
     assert stored["counts"] == {
         "records": 200, "estimated": 200, "merged": 0, "skipped": {"no-tokens": 0}, "rejected": 0, "requests": 200.0,
+        "reasons": {},
     }  # fmt: skip
     assert stored["largest_uncertainty"] == "batch size"
     assert "batch_size" in {entry["field"] for entry in stored["assumptions"]}

@@ -120,6 +120,7 @@ def _records(name: str, input_usd: float, output_usd: float, catalogue: Catalogu
     """Records of a model of which only the price is known."""
     identifier = "log-" + re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
     origin = {"": Provenance(source="inferprint-assumption", date=catalogue.version[:10], quality="low")}
-    price = {"input_usd_per_mtok": {HOST: input_usd}, "output_usd_per_mtok": {HOST: output_usd}}
     model = Model(id=identifier, provenance=origin, developer="unknown", names=(name,))
-    return model, Price(id=identifier, provenance=origin, **price)
+    asked = ({HOST: input_usd}, {HOST: output_usd})
+    price = Price(id=identifier, provenance=origin, input_usd_per_mtok=asked[0], output_usd_per_mtok=asked[1])
+    return model, price

@@ -256,9 +256,11 @@ def _header(
 ) -> str:
     """What there is to know, as comments."""
     bounds = " Those with _low and _high beside them are 95 % intervals." if options.intervals else ""
+    setups = warehouse.setups["problem"]
     lines = [
         f"Impacts of {options.table} for {options.dialect}: tables of rate cards, and the view {options.view}.",
-        f"inferprint {__version__}, catalogue {estimator.catalogue.version}; setups: {len(warehouse.setups['problem'])}",
+        f"inferprint {__version__}, catalogue {estimator.catalogue.version}",
+        f"{len(setups)} setups" if len(setups) != 1 else "1 setup",
         "",
         "Columns read:",
         *(f"  {name} from {column}" for name, column in source.columns.items()),
