@@ -273,11 +273,13 @@ def sums_of(dimension: str, columns: Mapping[str, Any], rows: Any, pairs: Sequen
     numbers = columns["pair"][rows]
     positions = np.array([place[key] for key in columns["key"][rows].tolist()], dtype=np.intp)
     for pair in np.unique(numbers).tolist():
-        which = np.flatnonzero(rows)[numbers == pair]
+        which, found = np.flatnonzero(rows)[numbers == pair], positions[numbers == pair]
+        order = np.argsort(found)
+        which, found = which[order], found[order]
         names = pairs[pair].machine.modality.names
         zero = np.zeros(which.size)
         summed = np.array([columns[name][which] if name in columns else zero for name in names])
-        features[pair] = (positions[numbers == pair], summed)
+        features[pair] = (found, summed)
         records[pair] = columns["records"][which]
     return Sums(dimension, keys, features, records)
 

@@ -62,7 +62,8 @@ class Sums:
     keys
         Keys of the dimension.
     features
-        By pair, the positions of the keys that it has a part in, and their features: shape (features, these keys).
+        By pair, the positions of the keys that it has a part in, rising, and their features: shape (features, these
+        keys).
     records
         By pair, the records of these keys: shape (these keys,).
     """
