@@ -425,6 +425,20 @@ def test_what_an_interruption_half_wrote_does_no_harm(table, tmp_path, options, 
     assert contents(out) == contents(tmp_path / "whole")
 
 
+def test_a_broken_row_where_an_interrupted_run_was_counts_once(table, tmp_path, options, monkeypatch):
+    """It stands behind the last good row that was staged, and was rejected already."""
+    monkeypatch.setattr(stage, "PART_ROWS", 2)
+    monkeypatch.setattr(stage, "TABLE_ROWS", 3)
+    path = table("input_tokens,output_tokens\n1,1\n2,2\nbroken\n4,4\n5,5\nbroken\n7,7\n")
+    for step in (2, 1):
+        with stopped_at(step), pytest.raises(KeyboardInterrupt):
+            run(path, tmp_path / "out", options)
+    counts = run(path, tmp_path / "out", options).counts
+    assert (counts.records, counts.estimated, counts.rejected) == (7, 5, 2)
+    lines = (tmp_path / "out" / "rejects.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ["3", "6"]
+
+
 # --- the folder in which a run works ----------------------------------------------------------------------------------
 
 
