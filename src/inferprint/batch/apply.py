@@ -19,9 +19,9 @@ from inferprint.batch.expression import (
     output_columns,
     sql_of,
 )
-from inferprint.batch.odd import COMPARED, COUNTED, OddRows, Rejection
+from inferprint.batch.odd import COMPARED, COUNTED, Made, OddRows
 from inferprint.batch.options import IDENTITY, ODD_ROWS, RunOptions
-from inferprint.batch.rejects import RejectWriter
+from inferprint.batch.rejects import RejectWriter, SortedRejects
 from inferprint.batch.relation import DIALECT, Piece, Relation, numbered_pieces
 from inferprint.batch.setups import Setup, Setups
 from inferprint.batch.totals import DIMENSIONS, NONE, ROWS, UNREADABLE
@@ -35,7 +35,10 @@ PLAIN_KINDS = ("text", "embedding")
 
 SETUPS, REPEATS = "inferprint_setups", "inferprint_repeats"
 _BEYOND_ALL = 1e300
-_MOST_SORTED = 100_000
+SORTED_ROWS = 500_000
+"""Pieces of so many rows have their impacts in the order of the rows; larger ones as nearly as the engine keeps it."""
+
+FETCHED_ROWS = 10_000
 
 
 @dataclass(slots=True)
@@ -242,20 +245,19 @@ class Applier:
         counted = Counted(records=piece.rows)
         known = self._known[number]
         base = self._sorted(number, relation, piece)
+        is_small = piece.rows <= SORTED_ROWS
         for kind in sorted(known.kinds):
-            self._plain(f"{step}-{kind}", relation, base, kind, counted)
+            self._plain(f"{step}-{kind}", relation, base, kind, counted, ordered=is_small)
         rejects = RejectWriter(self._work.folder / f"{step}-rejects.csv")
         if not known.all_plain:
             self._others(relation, base, counted)
-            rejected = self._refused(relation, piece, base)
-            rejected += self._odd(step, relation, piece, base, counted)
-            if len(rejected) <= _MOST_SORTED:
-                rejected.sort(key=lambda line: (line[0], line[1]))
-            for line in rejected:
-                rejects.write(*line)
+            sorter = SortedRejects(rejects)
+            self._refused(relation, piece, base, sorter)
+            self._odd(step, relation, piece, base, counted, sorter)
+            sorter.finish()
         rejects.close()
         counted.rejected, counted.reasons = rejects.count, dict(rejects.reasons)
-        if len(counted.parts) > 1:
+        if is_small and counted.parts:
             self._merge_parts(step, counted)
         return counted
 
@@ -266,7 +268,8 @@ class Applier:
         taken = "s.machine, s.place, s.pair, s.model, s.context"
         judged, table = relation.judged(piece), f"{SETUPS}_{number}"
         if self._known[number].all_plain:
-            return f"SELECT j.*, {taken}, 'text' AS way FROM ({judged}) j JOIN {table} s ON {on}"
+            # A left join keeps the order of the rows, which an inner one does not.
+            return f"SELECT j.*, {taken}, 'text' AS way FROM ({judged}) j LEFT JOIN {table} s ON {on}"
         repeats, merged = "", ""
         if self._merges and "request_id" in relation.cells:
             repeats = f"LEFT JOIN {REPEATS} r ON j.request_id = r.id"
@@ -280,17 +283,18 @@ class Applier:
         joins = f"FROM ({judged}) j LEFT JOIN {table} s ON {on} {repeats}"
         return f"SELECT j.*, {taken}, s.field, s.reason{content}, {way} {joins}"
 
-    def _plain(self, name: str, relation: Relation, base: str, kind: str, counted: Counted) -> None:
-        """Rows of plain text: one expression makes the impacts, another the sums."""
+    def _plain(self, name: str, relation: Relation, base: str, kind: str, counted: Counted, *, ordered: bool) -> None:
+        """Rows of plain text: one expression makes the impacts, another the sums; `ordered` keeps their ordinals."""
         cards = self._cards[kind]
         texts = ["file", *self.identity]
         given = [quoted(n) if n in relation.identity else f"{self._fill(n)} AS {quoted(n)}" for n in texts[1:]]
         numbers = [n for n in NUMBERS if n in ("input_tokens", "cached_input_tokens", "output_tokens", "n_requests")]
-        select = ", ".join(["row", "file", *given, "model", *numbers, "machine", "place"])
+        order = ["ordinal"] if ordered else []
+        select = ", ".join([*order, "row", "file", *given, "model", *numbers, "machine", "place"])
         usage = f"SELECT {select} FROM ({base}) WHERE way = '{kind}'"
-        keep = ["row", *texts, "model"]
+        keep = [*order, "row", *texts, "model"]
         kinds = dict.fromkeys(keep, "string") | dict.fromkeys(numbers, "float64")
-        kinds |= {"row": "int64", "machine": "int64", "place": "int64"}
+        kinds |= dict.fromkeys([*order, "row", "machine", "place"], "int64")
         path = self._work.folder / f"{name}.parquet"
         query = _for_kind(sql_of(cards, usage, kinds, keep, DIALECT), kind)
         written = self._copy(query, path)
@@ -344,52 +348,39 @@ class Applier:
         query = f"SELECT count(*) FILTER (way = 'idle'), count(*) FILTER (way = 'merged'), {differs} FROM ({base})"
         counted.idle, counted.merged, counted.conflicts = self._connection.execute(query).fetchone()
 
-    def _refused(self, relation: Relation, piece: Piece, base: str) -> list[Rejection]:
+    def _refused(self, relation: Relation, piece: Piece, base: str, rejects: SortedRejects) -> None:
         """Plain rows whose setup cannot be."""
-        why = {
-            ordinal: (field, reason)
-            for ordinal, field, reason in self._connection.execute(
-                f"SELECT ordinal, field, reason FROM ({base}) WHERE way = 'refused' ORDER BY ordinal"
-            ).fetchall()
-        }
-        if not why:
-            return []
-        raw = relation.raw(piece, f"SELECT ordinal FROM ({base}) WHERE way = 'refused'")
-        rows = self._connection.execute(raw).fetchall()
-        return [
-            (file, row, *found, self._text(relation, cells, shown))
-            for (file, row, *cells, shown), found in zip(rows, why.values(), strict=True)
-        ]
+        taken = f"SELECT ordinal, field, reason FROM ({base}) WHERE way = 'refused'"
+        result = self._connection.execute(relation.raw(piece, taken))
+        while rows := result.fetchmany(FETCHED_ROWS):
+            for _, file, row, *cells, shown, field_, reason in rows:
+                rejects.add((file, row, field_, reason, self._text(relation, cells, shown)))
 
     def _text(self, relation: Relation, cells: Sequence[Any], shown: str) -> str:
         """The row for the file of rejected ones."""
         return as_line(cells) if relation.text is None else shown
 
-    def _odd(self, step: str, relation: Relation, piece: Piece, base: str, counted: Counted) -> list[Rejection]:
+    def _odd(
+        self, step: str, relation: Relation, piece: Piece, base: str, counted: Counted, rejects: SortedRejects
+    ) -> None:
         """Rows that need a look each."""
         # A cursor of its own: what is written in between would end the reading.
-        result = self._connection.cursor().execute(
-            relation.raw(piece, f"SELECT ordinal FROM ({base}) WHERE way = 'odd'")
-        )
-        fills = self._options.fills
-        rejected: list[Rejection] = []
+        taken = f"SELECT ordinal, '' AS field, '' AS reason FROM ({base}) WHERE way = 'odd'"
+        result = self._connection.cursor().execute(relation.raw(piece, taken))
         sums: list[dict[str, Any]] = []
-        fetched = iter(lambda: result.fetchmany(ODD_ROWS), [])
         before, pairs = set(self.odd.claimed), len(self._setups.pairs)
-        for number, rows in enumerate(fetched):
-            files, numbers, *columns, _ = (list(column) for column in zip(*rows, strict=True))
-            cells = dict(zip(relation.cells, columns, strict=True))
-            texts = [self._text(relation, row[2:-1], row[-1]) for row in rows]
-            identity = {name: _filled(cells.get(name), fills.get(name), len(rows)) for name in self.identity}
-            made = self.odd.chunk(Chunk(numbers, cells, texts, []), files, identity)
-            rejected += made.rejected
+        for number, rows in enumerate(iter(lambda: result.fetchmany(ODD_ROWS), [])):
+            ordinals, made = self._odd_rows(relation, rows)
+            for line in made.rejected:
+                rejects.add(line)
             counted.idle += made.skipped
             counted.merged += made.merged
             counted.conflicts += made.conflicts
             sums += made.sums
             if made.columns is not None:
                 path = self._work.folder / f"{step}-odd-{number:04d}.parquet"
-                self._write(made.columns, path)
+                order = {"ordinal": ordinals[made.kept]} if piece.rows <= SORTED_ROWS else {}
+                self._write(order | made.columns, path)
                 counted.parts.append(path.name)
                 counted.estimated += len(made.columns["row"])
         if sums:
@@ -397,7 +388,16 @@ class Applier:
         counted.claimed = {key: content for key, content in self.odd.claimed.items() if key not in before}
         counted.pairs = self._setups.made_since(pairs)
         counted.stood_in = dict(self._setups.stood_in)
-        return rejected
+
+    def _odd_rows(self, relation: Relation, rows: Sequence[Sequence[Any]]) -> tuple[Any, Made]:
+        """Ordinals of some rows, and what became of them."""
+        ordinals, files, numbers, *columns, _, _, _ = (list(column) for column in zip(*rows, strict=True))
+        cells = dict(zip(relation.cells, columns, strict=True))
+        texts = [self._text(relation, row[3:-3], row[-3]) for row in rows]
+        fills = self._options.fills
+        identity = {name: _filled(cells.get(name), fills.get(name), len(rows)) for name in self.identity}
+        made = self.odd.chunk(Chunk(numbers, cells, texts, []), files, identity)
+        return np.array(ordinals, dtype=np.int64), made
 
     def _write(self, columns: Mapping[str, Any], path: Path) -> None:
         """Write columns as a Parquet file."""
@@ -406,11 +406,11 @@ class Applier:
         self._connection.unregister("given")
 
     def _merge_parts(self, step: str, counted: Counted) -> None:
-        """Make one part of those that rows of different kinds gave, in the order of the rows."""
+        """Make one part of those that rows of different kinds gave, in the order in which the rows were given."""
         paths = [self._work.folder / name for name in counted.parts]
         listed = ", ".join(literal(str(path)) for path in paths)
         whole = self._work.folder / f"{step}-merged.parquet"
-        self._copy(f"SELECT * FROM read_parquet([{listed}]) ORDER BY file, row", whole)
+        self._copy(f"SELECT * EXCLUDE (ordinal) FROM read_parquet([{listed}]) ORDER BY ordinal", whole)
         for path in paths:
             path.unlink()
         counted.parts = [whole.name]

@@ -185,7 +185,8 @@ def features_of(modality: Modality, numbers: Mapping[str, Any], window: Any) -> 
 
 def counted(cards: CardTables, usage: Any, machines: Any, places: Any, keep: Iterable[str]) -> Any:
     """Each row's features beside the rates of its cards; `keep` names columns to carry along."""
-    joined = usage.join(machines, "machine").join(places, "place")
+    # Every row has its cards; a left join keeps the order of the rows, which an inner one does not.
+    joined = usage.left_join(machines, "machine").left_join(places, "place")
     features = features_of(cards.modality, numbers_of(joined), joined["window_tokens"])
     rates = [name for table in (cards.machines, cards.places) for name in table if name not in _KEYS]
     return joined.select(
@@ -267,7 +268,7 @@ def feature_sums(cards: CardTables, kinds: Mapping[str, str], keys: Sequence[str
     """
     usage, machines, _ = cards.unbound(kinds)
     windows = machines.select("machine", "window_tokens")
-    joined = usage.join(windows, "machine")
+    joined = usage.left_join(windows, "machine")
     features = features_of(cards.modality, numbers_of(joined), joined["window_tokens"])
     costly = {name for names in cards.rates.values() for name in names}
     chosen = {f"n_{name}": column.cast("float64") for name, column in features.items() if name in costly}

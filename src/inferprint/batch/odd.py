@@ -51,6 +51,8 @@ class Made:
 
     Attributes
     ----------
+    kept
+        Positions in the chunk of the rows that were estimated.
     columns
         Columns of the impacts, in their order; None where no row was estimated.
     sums
@@ -62,6 +64,7 @@ class Made:
     skipped: int = 0
     merged: int = 0
     conflicts: int = 0
+    kept: list[int] = field(default_factory=list)
     columns: dict[str, Any] | None = None
     sums: list[dict[str, Any]] = field(default_factory=list)
 
@@ -181,6 +184,7 @@ class OddRows:
         text |= {name: [cells[row] for row in rows] for name, cells in identity.items()}
         models = [setup.pair.machine.model if setup.pair else "" for setup in self._setups.setups]
         text["model"] = [models[setup] for setup in kept.setups.tolist()]
+        made.kept = rows
         outputs = self._outputs(numbers, kept, checked.beside.codes[kept.rows], (text, made))
         made.columns = {
             "row": np.array([chunk.rows[row] for row in rows], dtype=np.int64),

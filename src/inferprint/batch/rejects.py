@@ -59,6 +59,34 @@ class RejectWriter:
             self._file.close()
 
 
+class SortedRejects:
+    """Hands rejected records on in the order of file and row, as far as they are few."""
+
+    def __init__(self, writer: RejectWriter) -> None:
+        self._writer = writer
+        self._waiting: list[tuple[str, int, str, str, str]] = []
+        self._many = False
+
+    def add(self, line: tuple[str, int, str, str, str]) -> None:
+        """Take file, row, field, reason and text of a record."""
+        if self._many:
+            self._writer.write(*line)
+            return
+        self._waiting.append(line)
+        if len(self._waiting) > MOST_SORTED:
+            self.finish()
+            self._many = True
+
+    def finish(self) -> None:
+        """Hand on what waits."""
+        for line in sorted(self._waiting, key=lambda line: line[:2]):
+            self._writer.write(*line)
+        self._waiting.clear()
+
+
+MOST_SORTED = 100_000
+
+
 def short_reason(field: str, reason: str, known: Mapping[str, int]) -> str:
     """Field and reason without its hint, by which rejected records are counted; beyond many, they are told together."""
     first = reason.split(". ", 1)[0].rstrip(".")

@@ -139,14 +139,18 @@ class Relation:
         return f"coalesce({cell}, {literal(str(fill))})" if fill is not None else cell
 
     def raw(self, piece: Piece, rows: str) -> str:
-        """A SELECT of file, row, the cells in the order of the fields, and the text of the row.
+        """A SELECT of ordinal, file, row, the cells in the order of the fields, the text of the row, and its problem.
 
-        `rows` is a subquery of the ordinals to take.
+        `rows` is a SELECT of ordinal, field and reason of the rows to take.
         """
         cells = [self.raw_cell(name) for name in self.cells]
         text = self.text or "''"
-        select = ", ".join([f"{piece.file} AS file", f"{piece.row} AS row", *cells, f"{text} AS shown"])
-        return f"SELECT {select} FROM {piece.source} WHERE {piece.ordinal} IN ({rows}) ORDER BY {piece.ordinal}"
+        place = [f"{piece.ordinal} AS ordinal", f"{piece.file} AS file", f"{piece.row} AS row"]
+        select = ", ".join([*place, *cells, f"{text} AS shown"])
+        return (
+            f"SELECT given.*, taken.field, taken.reason FROM (SELECT {select} FROM {piece.source}) given "
+            f"JOIN ({rows}) taken ON given.ordinal = taken.ordinal ORDER BY given.ordinal"
+        )
 
     def raw_cell(self, name: str) -> str:
         """SQL of a cell as a single request would be given it."""
