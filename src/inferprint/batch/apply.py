@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,14 @@ from inferprint.usage.tables import NUMERIC_FIELDS, Chunk, as_line
 PLAIN_KINDS = ("text", "embedding")
 """Modalities whose rows of plain text one expression covers."""
 
-SETUPS, REPEATS = "inferprint_setups", "inferprint_repeats"
+SETUPS, REPEATS, WIDE = "inferprint_setups", "inferprint_repeats", "inferprint_wide"
+MOST_WIDE = 4_096
+"""Setups whose rates fit into the caches of a processor, one by one beside the rows."""
+
+ANSWERED = frozenset(("plain", "silent"))
+"""Kinds of rows whose setups are looked up for all of them together."""
+
+Cells = tuple[str | None, ...]
 _BEYOND_ALL = 1e300
 SORTED_ROWS = 500_000
 """Pieces of so many rows have their impacts in the order of the rows; larger ones as nearly as the engine keeps it."""
@@ -80,10 +87,13 @@ class _Known:
         Kinds of setups of its plain rows.
     all_plain
         Whether all of its rows are text that one expression covers, with nothing to skip, refuse or merge.
+    is_wide
+        Whether its setups are a table with their cards.
     """
 
     kinds: set[str]
     all_plain: bool
+    is_wide: bool = False
 
 
 class Applier:
@@ -106,6 +116,7 @@ class Applier:
         self.identity = [name for name in IDENTITY if name in there or options.fills.get(name) is not None]
         self._known: dict[int, _Known] = {}
         self._cards: dict[str, CardTables] = {}
+        self._queries: dict[tuple[Any, ...], Any] = {}
         self._merges = False
         self.odd = OddRows(setups, options.fills, set(), intervals=options.row_intervals)
 
@@ -114,7 +125,12 @@ class Applier:
     def survey(self) -> None:
         """Find the distinct setups of all plain rows, resolve them, and find repeated request ids."""
         found = [self._distinct(relation) for relation in self._relations]
-        asked = [dict(stated) for setups in found for stated, kinds in setups.items() if kinds & {"plain", "silent"}]
+        asked = [
+            _stated(relation, cells)
+            for relation, setups in zip(self._relations, found, strict=True)
+            for cells, kinds in setups.items()
+            if kinds & ANSWERED
+        ]
         wanted = list({tuple(stated.items()): stated for stated in asked}.values())
         for done in self._setups.ahead(wanted):
             self._options.reported("cards", done, len(wanted))
@@ -124,47 +140,47 @@ class Applier:
         self._make_cards()
         if any("request_id" in relation.cells for relation in self._relations):
             self._find_repeats()
-        for known in self._known.values():
+        for number, known in self._known.items():
             known.all_plain &= not self._merges
+            known.is_wide = known.all_plain and self._make_wide(number)
 
-    def _distinct(self, relation: Relation) -> dict[tuple[tuple[str, str], ...], set[str]]:
-        """The setups that rows state, each with the kinds of its rows."""
-        found: dict[tuple[tuple[str, str], ...], set[str]] = {}
-        keys = [f"key_{name}" for name in relation.keys]
-        listed = ", ".join([*keys, "kind"])
+    def _distinct(self, relation: Relation) -> dict[Cells, set[str]]:
+        """The cells that decide the setups of rows, each combination with the kinds of its rows."""
+        found: dict[Cells, set[str]] = {}
+        listed = ", ".join([*(f"key_{name}" for name in relation.keys), "kind"])
         for piece in relation.pieces:
             rows = self._connection.execute(f"SELECT DISTINCT {listed} FROM ({relation.judged(piece)})").fetchall()
             for *cells, kind in rows:
-                stated = tuple((n, cell) for n, cell in zip(relation.keys, cells, strict=True) if cell)
-                found.setdefault(stated, set()).add(kind)
+                found.setdefault(tuple(cells), set()).add(kind)
         return found
 
     def _keep_setups(
-        self,
-        number: int,
-        relation: Relation,
-        found: Mapping[tuple[tuple[str, str], ...], set[str]],
-        *,
-        refusable: bool,
+        self, number: int, relation: Relation, found: Mapping[Cells, set[str]], *, refusable: bool
     ) -> None:
         """Resolve the setups of a relation, and make them a table."""
         columns: dict[str, list[Any]] = {f"key_{name}": [] for name in relation.keys}
         names = ("way", "machine", "place", "pair", "model", "context", "field", "reason")
         columns |= {name: [] for name in names}
         all_kinds = set().union(*found.values()) if found else set()
-        for stated in sorted(found):
-            if not found[stated] & {"plain", "silent"}:
+        for cells in sorted(found, key=lambda cells: [(cell is not None, cell or "") for cell in cells]):
+            if not found[cells] & ANSWERED:
                 continue
-            setup = self._setups.untimed(dict(stated), may_refuse=refusable)
-            for name in relation.keys:
-                columns[f"key_{name}"].append(dict(stated).get(name, ""))
-            for name, cell in zip(names, _cells_of(setup), strict=True):
+            setup = self._setups.untimed(_stated(relation, cells), may_refuse=refusable)
+            for name, cell in zip((*columns,), (*cells, *_cells_of(setup)), strict=True):
                 columns[name].append(cell)
         ways = set(columns["way"])
         self._known[number] = _Known(ways & set(PLAIN_KINDS), all_kinds <= {"plain"} and ways <= {"text"})
-        table = f"{SETUPS}_{number}"
         arrays = {name: np.array(cells, dtype=_DTYPES.get(name, object)) for name, cells in columns.items()}
-        self._register(table, arrays)
+        self._register(f"{SETUPS}_{number}", arrays)
+
+    def _make_wide(self, number: int) -> bool:
+        """Setups with their cards as one table, so that rows need one join; not where they are many."""
+        count = self._connection.execute(f"SELECT count(*) FROM {SETUPS}_{number}").fetchone()
+        if not 0 < count[0] <= MOST_WIDE:
+            return False
+        joins = f"JOIN {MACHINES}_text m USING (machine) JOIN {PLACES}_text p USING (place)"
+        self._connection.execute(f"CREATE OR REPLACE TABLE {WIDE}_{number} AS SELECT * FROM {SETUPS}_{number} {joins}")
+        return True
 
     def _make_cards(self) -> None:
         """Tables of the cards that rows of plain text take."""
@@ -203,7 +219,7 @@ class Applier:
         union = " UNION ALL ".join(parts)
         self._connection.execute(
             f"CREATE OR REPLACE TABLE {REPEATS} AS SELECT id, min(ordinal) AS first, bool_or(odd) AS entangled, "
-            f"arg_min(content, ordinal) AS content FROM ({union}) WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1"
+            f"arg_min(content, ordinal) AS content FROM ({union}) WHERE id <> '' GROUP BY id HAVING count(*) > 1"
         )
         rows = self._connection.execute(f"SELECT id FROM {REPEATS} WHERE entangled").fetchall()
         count = self._connection.execute(f"SELECT count(*) FROM {REPEATS}").fetchone()
@@ -247,7 +263,7 @@ class Applier:
         base = self._sorted(number, relation, piece)
         is_small = piece.rows <= SORTED_ROWS
         for kind in sorted(known.kinds):
-            self._plain(f"{step}-{kind}", relation, base, kind, counted, ordered=is_small)
+            self._plain(f"{step}-{kind}", relation, base, kind, counted, ordered=is_small, wide=known.is_wide)
         rejects = RejectWriter(self._work.folder / f"{step}-rejects.csv")
         if not known.all_plain:
             self._others(relation, base, counted)
@@ -263,10 +279,14 @@ class Applier:
 
     def _sorted(self, number: int, relation: Relation, piece: Piece) -> str:
         """A SELECT of the rows with what they take, and which way they go."""
-        keys = [f"j.key_{name} = s.key_{name}" for name in relation.keys]
+        keys = [f"j.key_{name} IS NOT DISTINCT FROM s.key_{name}" for name in relation.keys]
         on = " AND ".join(keys) or "TRUE"
         taken = "s.machine, s.place, s.pair, s.model, s.context"
         judged, table = relation.judged(piece), f"{SETUPS}_{number}"
+        if self._known[number].is_wide:
+            excluded = ", ".join(f"key_{name}" for name in relation.keys)
+            wide = f"s.* EXCLUDE ({excluded}{', ' if excluded else ''}way)"
+            return f"SELECT j.*, {wide}, 'text' AS way FROM ({judged}) j LEFT JOIN {WIDE}_{number} s ON {on}"
         if self._known[number].all_plain:
             # A left join keeps the order of the rows, which an inner one does not.
             return f"SELECT j.*, {taken}, 'text' AS way FROM ({judged}) j LEFT JOIN {table} s ON {on}"
@@ -283,40 +303,56 @@ class Applier:
         joins = f"FROM ({judged}) j LEFT JOIN {table} s ON {on} {repeats}"
         return f"SELECT j.*, {taken}, s.field, s.reason{content}, {way} {joins}"
 
-    def _plain(self, name: str, relation: Relation, base: str, kind: str, counted: Counted, *, ordered: bool) -> None:
-        """Rows of plain text: one expression makes the impacts, another the sums; `ordered` keeps their ordinals."""
+    def _plain(
+        self, name: str, relation: Relation, base: str, kind: str, counted: Counted, *, ordered: bool, wide: bool
+    ) -> None:
+        """Rows of plain text: one expression makes the impacts, another the sums.
+
+        `ordered` keeps their ordinals; `wide` says that the base has their cards.
+        """
         cards = self._cards[kind]
         texts = ["file", *self.identity]
         given = [quoted(n) if n in relation.identity else f"{self._fill(n)} AS {quoted(n)}" for n in texts[1:]]
         numbers = [n for n in NUMBERS if n in ("input_tokens", "cached_input_tokens", "output_tokens", "n_requests")]
         order = ["ordinal"] if ordered else []
-        select = ", ".join([*order, "row", "file", *given, "model", *numbers, "machine", "place"])
+        rates = [] if not wide else ["window_tokens", *cards.rate_kinds()]
+        select = ", ".join([*order, "row", "file", *given, "model", *numbers, "machine", "place", *rates])
         usage = f"SELECT {select} FROM ({base}) WHERE way = '{kind}'"
         keep = [*order, "row", *texts, "model"]
         kinds = dict.fromkeys(keep, "string") | dict.fromkeys(numbers, "float64")
         kinds |= dict.fromkeys([*order, "row", "machine", "place"], "int64")
         path = self._work.folder / f"{name}.parquet"
-        query = _for_kind(sql_of(cards, usage, kinds, keep, DIALECT), kind)
+        compiled = self._compiled((kind, wide, *keep), lambda: sql_of(cards, USAGE, kinds, keep, DIALECT, joined=wide))
+        query = _for_kind(compiled, kind).replace(USAGE, usage)
         written = self._copy(query, path)
         if written:
             counted.parts.append(path.name)
             counted.estimated += written
         else:
             path.unlink()
-        self._sums(name, relation, base, kind)
+        self._sums(name, relation, base, kind, wide=wide)
 
-    def _sums(self, name: str, relation: Relation, base: str, kind: str) -> None:
+    def _compiled(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What Ibis makes of an expression, once for all pieces."""
+        if key not in self._queries:
+            self._queries[key] = make()
+        return self._queries[key]
+
+    def _sums(self, name: str, relation: Relation, base: str, kind: str, *, wide: bool) -> None:
         """Features and counts by dimension, key and pair."""
         dimensions = {d: column for d, column in DIMENSIONS.items() if column in self.identity} or {ROWS: ""}
         keys = {f"by_{d}": self._key_sql(relation, column) for d, column in dimensions.items()}
         numbers = ["input_tokens", "cached_input_tokens", "output_tokens", "n_requests"]
         labels = [f"{sql} AS {column}" for column, sql in keys.items()]
         beyond = "(input_tokens + output_tokens) / n_requests > context AS is_beyond"
-        given = ", ".join([*numbers, "machine", "pair", beyond, *labels])
+        given = ", ".join([*numbers, "machine", "pair", beyond, *labels, *(["window_tokens"] if wide else [])])
         usage = f"SELECT {given} FROM ({base}) WHERE way = '{kind}'"
         kinds = dict.fromkeys(numbers, "float64") | {"machine": "int64", "pair": "int64", "is_beyond": "boolean"}
         kinds |= dict.fromkeys(keys, "string")
-        stage, sums = feature_sums(self._cards[kind], kinds, ["pair", "is_beyond", *keys], DIALECT)
+        group = ["pair", "is_beyond", *keys]
+        stage, sums = self._compiled(
+            ("sums", kind, wide, *group), lambda: feature_sums(self._cards[kind], kinds, group, DIALECT, joined=wide)
+        )
         sets = ", ".join(f"(pair, {column})" for column in keys)
         dimension = " ".join(f"WHEN grouping({column}) = 0 THEN {literal(column[3:])}" for column in keys)
         key = " ".join(f"WHEN grouping({column}) = 0 THEN {_label(column)}" for column in keys)
@@ -333,7 +369,7 @@ class Applier:
         if not column:
             return "''"
         cell = column if column in relation.identity else self._fill(column)
-        return f"coalesce({cell if column != 'utc_datetime' else f'substr({cell}, 1, 10)'}, '')"
+        return cell if column != "utc_datetime" else f"substr({cell}, 1, 10)"
 
     def _fill(self, name: str) -> str:
         fill = self._options.fills.get(name)
@@ -417,7 +453,7 @@ class Applier:
 
     def _copy(self, query: str, path: Path) -> int:
         """Write a query as a Parquet file; the number of its rows."""
-        copied = self._connection.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet)").fetchone()
+        copied = self._connection.execute(f"COPY ({query}) TO {literal(str(path))} ({PARQUET})").fetchone()
         return int(copied[0])
 
     def empty(self, path: Path) -> None:
@@ -429,6 +465,12 @@ class Applier:
         self._copy(f"SELECT {', '.join(columns)} WHERE FALSE", path)
 
 
+PARQUET = "FORMAT parquet, ROW_GROUP_SIZE 61440, DICTIONARY_SIZE_LIMIT 1000"
+"""How parts are written: numbers rarely repeat, so that they need no dictionary; small groups save memory."""
+
+USAGE = "/* usage */"
+"""Stands for the SELECT of the usage in a query that several pieces share."""
+
 COMPARED_NUMBERS = tuple(name for name in COMPARED if name in NUMBERS)
 _DTYPES = {"machine": np.int64, "place": np.int64, "pair": np.int64, "context": float}
 
@@ -436,6 +478,11 @@ _DTYPES = {"machine": np.int64, "place": np.int64, "pair": np.int64, "context": 
 def _content_columns(relation: Relation) -> list[str]:
     """What two records of one request should agree in, as far as the relation has it."""
     return [*(["key_model_id"] if "model_id" in relation.keys else []), *COMPARED_NUMBERS]
+
+
+def _stated(relation: Relation, cells: Cells) -> dict[str, str]:
+    """What the rows with these cells state of their setup."""
+    return {name: cell for name, cell in zip(relation.keys, cells, strict=True) if cell}
 
 
 def _cells_of(setup: Setup) -> tuple[Any, ...]:
@@ -469,7 +516,7 @@ def _label(column: str) -> str:
     if column != "by_day":
         return f"coalesce(nullif({column}, ''), {literal(NONE)})"
     day = f"coalesce(CAST(TRY_CAST({column} AS DATE) AS VARCHAR), {literal(UNREADABLE)})"
-    return f"CASE WHEN {column} = '' THEN {literal(NONE)} ELSE {day} END"
+    return f"CASE WHEN coalesce({column}, '') = '' THEN {literal(NONE)} ELSE {day} END"
 
 
 def _for_kind(query: str, kind: str) -> str:

@@ -83,6 +83,11 @@ class CardTables:
     rates: Mapping[tuple[str, int], tuple[str, ...]]
     intervals: bool
 
+    def rate_kinds(self) -> dict[str, str]:
+        """Ibis type of each rate and factor."""
+        names = [name for table in (self.machines, self.places) for name in table if name not in _KEYS]
+        return dict.fromkeys(names, "float64")
+
     def unbound(self, usage: Mapping[str, str]) -> tuple[Any, Any, Any]:
         """Usage, machines and places as Ibis tables that stand for tables of these names."""
         kinds = [{name: _kind(column) for name, column in table.items()} for table in (self.machines, self.places)]
@@ -183,17 +188,19 @@ def features_of(modality: Modality, numbers: Mapping[str, Any], window: Any) -> 
     return {name: counted[name] for name in plain_features(modality)}
 
 
-def counted(cards: CardTables, usage: Any, machines: Any, places: Any, keep: Iterable[str]) -> Any:
+def counted(cards: CardTables, joined: Any, keep: Iterable[str]) -> Any:
     """Each row's features beside the rates of its cards; `keep` names columns to carry along."""
-    # Every row has its cards; a left join keeps the order of the rows, which an inner one does not.
-    joined = usage.left_join(machines, "machine").left_join(places, "place")
     features = features_of(cards.modality, numbers_of(joined), joined["window_tokens"])
-    rates = [name for table in (cards.machines, cards.places) for name in table if name not in _KEYS]
     return joined.select(
         *(joined[name] for name in keep),
         **{f"n_{name}": column.cast("float64") for name, column in features.items()},
-        **{name: joined[name] for name in rates},
+        **{name: joined[name] for name in cards.rate_kinds()},
     )
+
+
+def with_cards(usage: Any, machines: Any, places: Any) -> Any:
+    """A usage table with its cards: every row has them; a left join keeps the order of the rows."""
+    return usage.left_join(machines, "machine").left_join(places, "place")
 
 
 _KEYS = ("machine", "window_tokens", "place")
@@ -239,7 +246,9 @@ def _output(cards: CardTables, table: Any, name: str, side: int) -> Any:
     return made + rate_bound * table[of_zero] if side == 2 and of_zero in cards.places else made
 
 
-def sql_of(cards: CardTables, usage: str, kinds: Mapping[str, str], keep: Sequence[str], dialect: str) -> str:
+def sql_of(
+    cards: CardTables, usage: str, kinds: Mapping[str, str], keep: Sequence[str], dialect: str, *, joined: bool = False
+) -> str:
     """The outputs of a usage table as one SELECT.
 
     Parameters
@@ -252,8 +261,11 @@ def sql_of(cards: CardTables, usage: str, kinds: Mapping[str, str], keep: Sequen
         Columns to carry along.
     dialect
         As `ibis.to_sql` names it.
+    joined
+        Whether the usage has the columns of its cards already, in place of their numbers.
     """
-    with_rates = counted(cards, *cards.unbound(kinds), keep)
+    table = _with_cards_of(cards, kinds, joined=joined)
+    with_rates = counted(cards, table, keep)
     with_sums = rated(cards, _named(with_rates, "counted"), keep)
     made = outputs_of(cards, _named(with_sums, "rated"), keep)
     stages = {"usage": usage, "counted": as_sql(with_rates, dialect), "rated": as_sql(with_sums, dialect)}
@@ -261,18 +273,29 @@ def sql_of(cards: CardTables, usage: str, kinds: Mapping[str, str], keep: Sequen
     return f"WITH {listed}\n{as_sql(made, dialect)}"
 
 
-def feature_sums(cards: CardTables, kinds: Mapping[str, str], keys: Sequence[str], dialect: str) -> tuple[str, str]:
+def _with_cards_of(cards: CardTables, kinds: Mapping[str, str], *, joined: bool) -> Any:
+    """The usage with the columns of its cards, which it has or which are joined to it."""
+    if joined:
+        return ibis.table({**kinds, "window_tokens": "float64", **cards.rate_kinds()}, name="usage")
+    return with_cards(*cards.unbound(kinds))
+
+
+def feature_sums(
+    cards: CardTables, kinds: Mapping[str, str], keys: Sequence[str], dialect: str, *, joined: bool = False
+) -> tuple[str, str]:
     """Two stages: features of the usage beside `keys`, and what adds them up, a text to follow SELECT.
 
     Features that cost nothing on any of the cards are left out.
     """
-    usage, machines, _ = cards.unbound(kinds)
-    windows = machines.select("machine", "window_tokens")
-    joined = usage.left_join(windows, "machine")
-    features = features_of(cards.modality, numbers_of(joined), joined["window_tokens"])
+    if joined:
+        table = ibis.table({**kinds, "window_tokens": "float64"}, name="usage")
+    else:
+        usage, machines, _ = cards.unbound(kinds)
+        table = usage.left_join(machines.select("machine", "window_tokens"), "machine")
+    features = features_of(cards.modality, numbers_of(table), table["window_tokens"])
     costly = {name for names in cards.rates.values() for name in names}
     chosen = {f"n_{name}": column.cast("float64") for name, column in features.items() if name in costly}
-    stage = joined.select(*(joined[key] for key in keys), n_requests=numbers_of(joined)["n_requests"], **chosen)
+    stage = table.select(*(table[key] for key in keys), n_requests=numbers_of(table)["n_requests"], **chosen)
     sums = ", ".join(f"sum({name}) AS {name.removeprefix('n_')}" for name in chosen)
     return as_sql(stage, dialect), f"count(*) AS records, sum(n_requests) AS requests, {sums}"
 

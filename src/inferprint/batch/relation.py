@@ -50,6 +50,9 @@ class Relation:
         SQL of each field's cell: a number where the column is one, else text; NULL where blank.
     numeric
         Fields whose cells are numbers.
+    bare
+        SQL of the columns, by field, that are text as they are, blank as NULL or "": what is done to each cell of a
+        text costs more than all arithmetic.
     pieces
         The rows in order.
     unread
@@ -73,6 +76,7 @@ class Relation:
     assumed_lengths: tuple[float, float]
     text: str | None = None
     states_cost: bool = False
+    bare: Mapping[str, str] = field(default_factory=dict)
     keys: tuple[str, ...] = field(init=False)
     identity: tuple[str, ...] = field(init=False)
 
@@ -95,7 +99,7 @@ class Relation:
         """
         numbers = [f"{self._number(name)} AS {name}" for name in NUMBERS]
         texts = [f"{self.text_of(name)} AS {name}" for name in self.identity]
-        keys = [f"coalesce(CAST({self.cells[name]} AS VARCHAR), '') AS key_{name}" for name in self.keys]
+        keys = [f"{self.bare.get(name) or f'CAST({self.cells[name]} AS VARCHAR)'} AS key_{name}" for name in self.keys]
         plain = [f"{cell} IS NULL" for cell in self._special()] or ["TRUE"]
         place = [f"{piece.file} AS file", f"{piece.row} AS row", f"{piece.ordinal} AS ordinal"]
         select = ", ".join([*place, *texts, *keys, *numbers])
@@ -134,8 +138,10 @@ class Relation:
 
     def text_of(self, name: str) -> str:
         """SQL of an identity field as text, filled."""
-        cell = f"CAST({self.cells[name]} AS VARCHAR)"
         fill = self.fills.get(name)
+        if fill is None and name in self.bare:
+            return self.bare[name]
+        cell = f"CAST({self.cells[name]} AS VARCHAR)"
         return f"coalesce({cell}, {literal(str(fill))})" if fill is not None else cell
 
     def raw(self, piece: Piece, rows: str) -> str:
@@ -197,7 +203,8 @@ def parquet_relation(
         order = f"file_row_number + {number << _ORDER_BITS}"
         found.append(Piece(source, last - first, path, "file_row_number + 1", order))
     unread = [name for name in table.names if name not in mapped.values()]
-    return Relation(table.path, cells, numeric, found, unread, options.fills, lengths)
+    bare = {ours: quoted(name) for ours, name in mapped.items() if table.is_text(name)}
+    return Relation(table.path, cells, numeric, found, unread, options.fills, lengths, bare=bare)
 
 
 def log_relation(
@@ -215,7 +222,14 @@ def log_relation(
         cells |= _times()
     numeric = frozenset(cells) - frozenset(texts)
     found = _staged_pieces(work, state, options.chunk_rows, number)
-    return Relation(path, cells, numeric, found, [], options.fills, lengths, text="", states_cost=True)
+    return Relation(
+        path, cells, numeric, found, [], options.fills, lengths, text="", states_cost=True, bare=_as_they_are(texts)
+    )
+
+
+def _as_they_are(names: Sequence[str]) -> dict[str, str]:
+    """Columns of text by field, but for the tier, which is read."""
+    return {name: quoted(name) for name in names if name != "service_tier"}
 
 
 def _times() -> dict[str, str]:
@@ -241,7 +255,9 @@ def table_relation(
     cells = {ours: quoted(ours) for columns in mapped.values() for ours in columns}
     found = _staged_pieces(work, state, options.chunk_rows, number)
     path = Path(next(iter(mapped)))
-    return Relation(path, cells, frozenset(), found, unread, options.fills, lengths, "text")
+    return Relation(
+        path, cells, frozenset(), found, unread, options.fills, lengths, "text", bare=_as_they_are(list(cells))
+    )
 
 
 def _staged_pieces(work: Workspace, state: Staged, rows: int, number: int) -> list[Piece]:

@@ -308,6 +308,10 @@ class ParquetTable:
             return f"CAST({column} AS DOUBLE)"
         return f"nullif(CAST({column} AS VARCHAR), '')"
 
+    def is_text(self, name: str) -> bool:
+        """Whether the column holds text."""
+        return self._types[name] == "VARCHAR"
+
     def is_number(self, ours: str, name: str) -> bool:
         """Whether the column holds numbers, and the field is one of which each row has its own."""
         return ours in NUMERIC_FIELDS and self._types[name].removeprefix("U").split("(")[0] in _NUMERIC_TYPES
