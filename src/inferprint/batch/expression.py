@@ -3,6 +3,7 @@
     usage       numbers of each row, and which machine and place card it takes
     counted     its features, beside the rates of its cards
     rated       features x rates: one sum of products for each machine quantity and bound
+    widened     the same, and the widths that several bounds share
     (result)    outputs and their bounds
 
 The features come from the modality and the bounds from `rates.card.bound`: the expressions that a single estimate
@@ -23,7 +24,7 @@ from inferprint.estimate.request import TOKEN_FIELDS
 from inferprint.modalities.base import Modality
 from inferprint.quantities import BREAKDOWN, RESULTS
 from inferprint.rates import OUTPUTS, MachineCard, PlaceCard
-from inferprint.rates.card import MACHINE_QUANTITIES, Mathematics, bound
+from inferprint.rates.card import MACHINE_QUANTITIES, Mathematics, bound, squared_width
 from inferprint.rates.draws import Array
 
 NUMBERS = (*TOKEN_FIELDS, "n_requests")
@@ -216,6 +217,20 @@ def rated(cards: CardTables, table: Any, keep: Iterable[str]) -> Any:
     return table.select(*(table[name] for name in (*keep, *factors)), **{f"of_{n}": e for n, e in sums.items()})
 
 
+def widened(cards: CardTables, table: Any) -> Any:
+    """The same with the widths of the machine quantities that bounds of several outputs share."""
+    placed = dict.fromkeys(OUTPUTS[name][0] for name in BOUNDED if OUTPUTS[name][1] is not None)
+    sides = (1, 2) if cards.intervals else ()
+    widths = {
+        f"width_of_{quantity}{SIDES[side]}": squared_width(
+            table[f"of_{quantity}"], table[f"of_{quantity}{SIDES[side]}"], IBIS
+        )
+        for quantity in placed
+        for side in sides
+    }
+    return table.select(*table.columns, **widths)
+
+
 def _sum_of_products(table: Any, quantity: str, side: int, features: Sequence[str]) -> Any:
     first, *others = (table[f"n_{name}"] * table[_rate(quantity, side, name)] for name in features)
     for product in others:
@@ -240,9 +255,10 @@ def _output(cards: CardTables, table: Any, name: str, side: int) -> Any:
     value = rate * place_factor
     if side == 0:
         return value
-    rate_bound, width = table[f"of_{quantity}{SIDES[side]}"], table[f"{name}{SIDES[side]}_width"]
-    made = bound(value, rate, rate_bound, width, (-1.0, 1.0)[side - 1], IBIS)
+    widths = table[f"width_of_{quantity}{SIDES[side]}"], table[f"{name}{SIDES[side]}_width"]
+    made = bound(value, *widths, (-1.0, 1.0)[side - 1], IBIS)
     of_zero = f"{name}_high_of_zero"
+    rate_bound = table[f"of_{quantity}{SIDES[side]}"]
     return made + rate_bound * table[of_zero] if side == 2 and of_zero in cards.places else made
 
 
@@ -267,8 +283,14 @@ def sql_of(
     table = _with_cards_of(cards, kinds, joined=joined)
     with_rates = counted(cards, table, keep)
     with_sums = rated(cards, _named(with_rates, "counted"), keep)
-    made = outputs_of(cards, _named(with_sums, "rated"), keep)
-    stages = {"usage": usage, "counted": as_sql(with_rates, dialect), "rated": as_sql(with_sums, dialect)}
+    with_widths = widened(cards, _named(with_sums, "rated"))
+    made = outputs_of(cards, _named(with_widths, "widened"), keep)
+    stages = {
+        "usage": usage,
+        "counted": as_sql(with_rates, dialect),
+        "rated": as_sql(with_sums, dialect),
+        "widened": as_sql(with_widths, dialect),
+    }
     listed = ",\n".join(f"{name} AS (\n{text}\n)" for name, text in stages.items())
     return f"WITH {listed}\n{as_sql(made, dialect)}"
 

@@ -490,7 +490,7 @@ def output_stages(dialect: Dialect, keep: Mapping[str, str], warehouse: Warehous
         chosen = rows if len(warehouse.cards) == 1 else rows.filter(rows["kind"] == kind)
         usage = as_sql(chosen.select(*kinds), dialect.sql)
         tree: Any = sqlglot.parse_one(sql_of(cards, usage, kinds, list(keep), dialect.sql), dialect=dialect.sql)
-        names = {name: f"inferprint_{name}_{kind}" for name in ("usage", "counted", "rated")}
+        names = {name: f"inferprint_{name}_{kind}" for name in ("usage", "counted", "rated", "widened")}
         renamed(tree, names | {name: table_of(name, kind) for name in (MACHINES, PLACES)})
         within = tree.args["with_"]
         for stage in within.expressions:

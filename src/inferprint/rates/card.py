@@ -344,25 +344,34 @@ class Mathematics(NamedTuple):
 NUMPY = Mathematics(np.log, np.exp, np.sqrt, np.maximum)
 
 
-def bound(value: Any, rate: Any, side: Any, squared_width: Any, sign: Any, using: Mathematics) -> Any:
+def squared_width(rate: Any, side: Any, using: Mathematics) -> Any:
+    """Squared log width of a machine quantity to one side, for arrays and for columns of a table engine alike.
+
+    Parameters
+    ----------
+    rate, side
+        The quantity, and its low or high bound: the errors of one machine card move together, so that bounds are dot
+        products with its low and high rates.
+    """
+    width = using.log(using.maximum(side, TINY)) - using.log(using.maximum(rate, TINY))
+    return width * width
+
+
+def bound(value: Any, machine_width: Any, place_width: Any, sign: Any, using: Mathematics) -> Any:
     """The low or high bound of an output, for arrays and for columns of a table engine alike.
 
-    The errors of one machine card move together, so its bounds are dot products with its low and high rates; machine
-    and place are independent, so their widths combine as the root of the sum of squares, in logs.
+    Machine and place are independent, so their widths combine as the root of the sum of squares, in logs.
 
     Parameters
     ----------
     value
         The output.
-    rate, side
-        Its machine quantity, and the low or high bound of that.
-    squared_width
-        Squared log width of the place's factor to the same side.
+    machine_width, place_width
+        Squared log widths of the machine quantity, and of the place's factor, to the same side.
     sign
         -1 for the low bound, 1 for the high one.
     """
-    width = using.log(using.maximum(side, TINY)) - using.log(using.maximum(rate, TINY))
-    return value * using.exp(sign * using.sqrt(width * width + squared_width))
+    return value * using.exp(sign * using.sqrt(machine_width + place_width))
 
 
 def apply(machine: MachineCard, place: PlaceCard, features: Array) -> Array:
@@ -375,7 +384,7 @@ def apply(machine: MachineCard, place: PlaceCard, features: Array) -> Array:
     side = place.factors
     out = np.empty(rates.shape)
     out[0] = rates[0] * side.value
-    out[1:] = bound(out[0], rates[0], rates[1:], side.widths, _SIGNS, NUMPY)
+    out[1:] = bound(out[0], squared_width(rates[0], rates[1:], NUMPY), side.widths, _SIGNS, NUMPY)
     if side.high_of_zero is not None:
         out[2] += rates[2] * side.high_of_zero
     return out
