@@ -149,9 +149,8 @@ class Stage:
         states: dict[str, dict[str, Any]] = {}
         for number, (source, form) in enumerate(sources):
             if number >= self.state.files_done:
-                parts = [] if form.keeps_state else source.parts(RANGE_BYTES)
-                if len(parts) > 1:
-                    self._in_ranges(source, form, parts)
+                if not form.keeps_state and source.can_be_parted(RANGE_BYTES):
+                    self._in_ranges(source, form)
                 else:
                     source.skip = self.state.row
                     self._log(source, form, states.setdefault(form.name, {}))
@@ -171,14 +170,16 @@ class Stage:
         self._rejects.close()
         self._rejects = RejectWriter(self.rejects_path)
 
-    def _in_ranges(self, source: OpenSource, form: Format, parts: Sequence[Part]) -> None:
+    def _in_ranges(self, source: OpenSource, form: Format) -> None:
         """Read a large file range by range, several at a time."""
         first = self.state.numbers - self.state.ranges
-        jobs = [
-            _Job(self._work.folder, self.name, first + i, source.path, form.name, part) for i, part in enumerate(parts)
-        ][self.state.ranges :]
-        with _workers(self._options.processes, len(jobs)) as each:
-            for job, done in zip(jobs, each(_read_range, jobs), strict=True):
+        jobs = (
+            _Job(self._work.folder, self.name, first + i, source.path, form.name, part)
+            for i, part in enumerate(source.parts(RANGE_BYTES))
+            if i >= self.state.ranges
+        )
+        with _workers(self._options.processes) as each:
+            for job, done in each(_read_range, jobs):
                 state = self.state
                 state.parts += done.parts
                 state.records, state.merged = state.records + done.records, state.merged + done.merged
@@ -381,14 +382,23 @@ def _read_range(job: _Job) -> _Done:
     return done
 
 
+Done = Iterator[tuple[_Job, _Done]]
+
+
 @contextmanager
-def _workers(processes: int, jobs: int) -> Iterator[Callable[..., Iterator[_Done]]]:
-    """A `map` over several processes, or in this one."""
-    if min(processes, jobs) < 2:
-        yield map
+def _workers(processes: int) -> Iterator[Callable[[Callable[[_Job], _Done], Iterator[_Job]], Done]]:
+    """What does jobs in their order, by several processes, while further ones are found; or in this one."""
+    if processes < 2:
+        yield lambda do, jobs: ((job, do(job)) for job in jobs)
         return
-    with ProcessPoolExecutor(min(processes, jobs), multiprocessing.get_context("spawn")) as pool:
-        yield pool.map
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+
+        def each(do: Callable[[_Job], _Done], jobs: Iterator[_Job]) -> Done:
+            begun = [(job, pool.submit(do, job)) for job in jobs]
+            for job, future in begun:
+                yield job, future.result()
+
+        yield each
 
 
 def skipped_of(stages: Sequence[Staged]) -> Counter[str]:

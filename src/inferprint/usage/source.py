@@ -155,19 +155,20 @@ class OpenSource:
                 except msgspec.ValidationError as error:
                     self._reject(row, error)
 
-    def parts(self, size: int) -> list[Part]:
-        """A plain file of JSON lines as parts of about `size` bytes; one part for any other file."""
+    def can_be_parted(self, size: int) -> bool:
+        """Whether the file holds several parts of this size that can be read apart: plain JSON lines."""
         with opened(self.path) as file:
-            if self.kind != "json-lines" or file.is_compressed or self.size < 2 * size:
-                return [Part(0, None, 0)]
-            starts, lines, found = [0], [0], 0
+            return self.kind == "json-lines" and not file.is_compressed and self.size >= 2 * size
+
+    def parts(self, size: int) -> Iterator[Part]:
+        """A plain file of lines as parts of about `size` bytes; each is known once the lines before it are counted."""
+        start, lines = 0, 0
+        with opened(self.path) as file:
             while block := file.stream.read(size):
                 rest = file.stream.readline()
-                found += block.count(b"\n") + rest.count(b"\n")
-                starts.append(file.position)
-                lines.append(found)
-        ends = zip(starts, starts[1:], lines, strict=False)
-        return [Part(start, end, before) for start, end, before in ends]
+                yield Part(start, file.position, lines)
+                start = file.position
+                lines += block.count(b"\n") + rest.count(b"\n")
 
 
 _TYPES = {"float": "number", "int": "whole number", "str": "text", "bool": "true or false", "object": "an object"}
