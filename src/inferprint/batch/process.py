@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -373,12 +374,27 @@ def _warnings(totals: Totals, counts: Mapping[int, Mapping[str, float]], relatio
     found = [f"{records:,.0f} records {text}" for text, records in _most_first(of_rows) if round(records)]
     if unreadable := totals.records("day", UNREADABLE):
         found.append(f"{unreadable:,} records have a utc_datetime that is no ISO date")
-    found += [f"{text} ({records:,.0f} records)" for text, records in _most_first(of_cards) if round(records)]
+    found += [
+        f"{text} ({records:,.0f} records)" for text, records in _most_first(_gathered(of_cards)) if round(records)
+    ]
     return found + [
         f"{relation.path}: columns that nothing reads: {', '.join(relation.unread)}"
         for relation in relations
         if relation.unread
     ]
+
+
+def _gathered(records: Mapping[str, float]) -> dict[str, float]:
+    """Warnings that differ in their numbers alone as one: every card of a grid of measured times has its own."""
+    by_shape: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for text, count in records.items():
+        by_shape[re.sub(r"\d[\d.,]*", "#", text)][text] = count
+    found = {}
+    for alike in by_shape.values():
+        first = max(alike, key=alike.__getitem__)
+        more = f"; {len(alike) - 1} more alike" if len(alike) > 1 else ""
+        found[first + more] = sum(alike.values())
+    return found
 
 
 def _conflicts(counted: Sequence[Counted]) -> list[str]:
