@@ -46,7 +46,7 @@ def make_rows(path: Path, rows: int) -> None:
     models = [m.id for m in Estimator().catalogue.models.values() if m.modality == "text" and m.total_params_b]
     chosen = random.Random(7).sample(sorted(models), MODELS)
     pairs = [(model, service) for model in chosen for service in SERVICES]
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"temp_directory": str(path.parent / "spill")})
     names = {"model_id": [p[0] for p in pairs], "managed_service_id": [p[1] for p in pairs]}
     names["country"] = [COUNTRIES[i % len(COUNTRIES)] for i in range(len(pairs))]
     connection.register("pairs", {name: np.array(cells, dtype=object) for name, cells in names.items()})

@@ -186,7 +186,7 @@ def count_line(counts: Counts) -> str:
     parts += [f"{counts.merged:,} merged (another record of the same request counts)"] if counts.merged else []
     parts += [f"{number:,} skipped ({rule})" for rule, number in counts.skipped.items() if number]
     parts += [f"{counts.rejected:,} rejected"] if counts.rejected else []
-    stands = f", for {counts.requests:,.0f} requests" if counts.requests != counts.estimated else ""
+    stands = f", for {counts.requests:,.0f} requests" if round(counts.requests) != counts.estimated else ""
     return f"{counts.records:,} records: {', '.join(parts)}{stands}"
 
 

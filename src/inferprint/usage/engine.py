@@ -36,7 +36,7 @@ def connected(threads: int = 1, spill: Path | None = None) -> Iterator[Any]:
     threads
         Each further one keeps row groups of its own in memory.
     spill
-        Where what does not fit into memory goes.
+        Where what does not fit into memory goes; nowhere by default.
     """
     connection = _duckdb().connect(":memory:")
     try:
@@ -45,8 +45,7 @@ def connected(threads: int = 1, spill: Path | None = None) -> Iterator[Any]:
         # Joins as they are written, with the small side on the right.
         connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_BYTES}B'")
-        if spill is not None:
-            connection.execute(f"SET temp_directory = {literal(str(spill))}")
+        connection.execute(f"SET temp_directory = {literal('' if spill is None else str(spill))}")
         yield connection
     finally:
         connection.close()
