@@ -40,14 +40,14 @@ def test_alone_or_in_pages(tmp_path: Path) -> None:
         Record(row=1, model_id="a"),
         Record(row=2, model_id="b"),
         Rejected(2, "data[1].model", "is wrong"),
-        Rejected(2, "data[2].model", "Expected `str | null`, got `int`"),
+        Rejected(2, "data[2].model", "Expected text, got whole number"),
         Record(row=3, model_id="c"),
     ]
 
 
 def test_an_empty_page(tmp_path: Path) -> None:
     assert outcomes_of(tmp_path, '{"data": []}\n{"data": null}\n') == [
-        Rejected(2, "data", "Expected `object`, got `null`")
+        Rejected(2, "data", "Expected an object, got nothing")
     ]
 
 

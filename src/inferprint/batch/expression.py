@@ -25,7 +25,6 @@ from inferprint.modalities.base import Modality
 from inferprint.quantities import BREAKDOWN, RESULTS
 from inferprint.rates import OUTPUTS, MachineCard, PlaceCard
 from inferprint.rates.card import MACHINE_QUANTITIES, Mathematics, bound, squared_width
-from inferprint.rates.draws import Array
 
 NUMBERS = (*TOKEN_FIELDS, "n_requests")
 """Numbers that a usage table holds of each row."""
@@ -330,10 +329,3 @@ def _named(expression: Any, name: str) -> Any:
 def as_sql(expression: Any, dialect: str) -> str:
     """The SQL of an expression."""
     return str(ibis.to_sql(expression, dialect=dialect))
-
-
-def rates_matrix(card: MachineCard, names: Sequence[str], sums: Mapping[str, Array]) -> Array:
-    """Summed features by name as all features of a card: shape (features, totals)."""
-    size = len(next(iter(sums.values())))
-    zero = np.zeros(size)
-    return np.array([sums[name] if name in names else zero for name in card.modality.names])

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inferprint.batch.options import RunOptions
+from inferprint.batch.options import IDENTITY, RunOptions
+from inferprint.batch.rejects import RejectWriter
 from inferprint.batch.relation import Relation, log_relation, parquet_relation, table_relation
 from inferprint.batch.stage import Stage, Staged
 from inferprint.batch.workspace import Workspace
@@ -18,8 +19,12 @@ from inferprint.errors import FileProblem
 from inferprint.usage.base import Format, Kind
 from inferprint.usage.formats import format_named, formats, recognised
 from inferprint.usage.json_table import JsonTable
+from inferprint.usage.opening import check_regular
 from inferprint.usage.source import OpenSource, open_source, sample_of
-from inferprint.usage.tables import CsvTable, ParquetTable, Table
+from inferprint.usage.tables import NUMERIC_FIELDS, CsvTable, ParquetTable, Table
+
+SPARSE = (*NUMERIC_FIELDS, *IDENTITY, "model_id", "managed_service_id", "cloud_region", "country")
+"""Fields that single objects of JSON may have, and others not."""
 
 TABLE = "table"
 """Name of the format of a table whose columns are fields of a request, or mapped to them."""
@@ -27,11 +32,12 @@ TABLE = "table"
 
 @dataclass(slots=True)
 class Inputs:
-    """The files of a run by how they are read; `known` are those of a format, by its name."""
+    """The files of a run by how they are read; `left_out` are those that cannot be, with the reason."""
 
     logs: list[tuple[OpenSource, Format]] = field(default_factory=list)
     texts: list[tuple[Table, dict[str, str]]] = field(default_factory=list)
     parquets: list[tuple[ParquetTable, dict[str, str]]] = field(default_factory=list)
+    left_out: list[tuple[Path, FileProblem]] = field(default_factory=list)
 
     @property
     def names(self) -> dict[str, int]:
@@ -52,17 +58,30 @@ def inputs_of(paths: Sequence[Path], options: RunOptions) -> Inputs:
     _check_once(paths)
     found = Inputs()
     for path in paths:
-        source = open_source(path)
+        check_regular(path)
+        try:
+            source = open_source(path)
+        except FileProblem as error:
+            # Empty or damaged: the other files count all the same.
+            if len(paths) == 1:
+                raise
+            found.left_out.append((path, error))
+            continue
         form = _format_of(source, options)
         if form is not None:
             found.logs.append((source, form))
             continue
         table = _table(path, source.kind)
         mapped = options.mapped(path, table.names)
+        if isinstance(table, JsonTable):
+            # A key may stand in later objects alone: fields that are known are looked for in all of them.
+            mapped = {name: name for name in SPARSE} | mapped
         if isinstance(table, ParquetTable):
             found.parquets.append((table, mapped))
         else:
             found.texts.append((table, mapped))
+    if len(found.left_out) == len(paths):
+        raise found.left_out[0][1]
     # What later files of a format repeat is known from the earlier ones: they are read together.
     order = {name: i for i, name in enumerate(dict.fromkeys(form.name for _, form in found.logs))}
     found.logs.sort(key=lambda log: order[log[1].name])
@@ -93,7 +112,8 @@ def _table(path: Path, kind: Kind) -> Table:
         table = JsonTable(path)
         if table.names:
             return table
-        raise FileProblem(f"{path}: holds no JSON objects that could be read", hint=_known_formats(kind))
+        why = f": {table.problem}" if table.problem else ""
+        raise FileProblem(f"{path}: holds no JSON objects that could be read{why}", hint=_known_formats(kind))
     raise FileProblem(f"{path}: metrics of no known server", hint=_known_formats(kind))
 
 
@@ -136,6 +156,8 @@ def prepare(
 ) -> Prepared:
     """Stage what is not Parquet with columns of ours, and give all of it as relations."""
     found = Prepared([], [], [])
+    if inputs.left_out:
+        _reject_files(inputs, work, found)
     for table, mapped in inputs.parquets:
         found.relations.append(parquet_relation(table, mapped, options, lengths, len(found.relations)))
     if inputs.logs:
@@ -157,3 +179,15 @@ def prepare(
         found.staged.append(state)
         found.rejects.append(stage.rejects_path)
     return found
+
+
+def _reject_files(inputs: Inputs, work: Workspace, found: Prepared) -> None:
+    """Files that cannot be read as one rejected record each, as nobody knows how many they hold."""
+    path = work.folder / "files-rejects.csv"
+    rejects = RejectWriter(path)
+    for file, problem in inputs.left_out:
+        rejects.write(str(file), 0, "", problem.message.removeprefix(f"{file}: "), "")
+    rejects.close()
+    count = len(inputs.left_out)
+    found.staged.append(Staged(records=count, rejected=count, reasons=dict(rejects.reasons)))
+    found.rejects.append(path)

@@ -282,11 +282,6 @@ def _listed(work: Workspace, parts: Sequence[tuple[str, int]]) -> str:
     return ", ".join(literal(str(work.folder / name)) for name, _ in parts)
 
 
-def total_rows(relations: Sequence[Relation]) -> int:
-    """Rows of all relations."""
-    return sum(relation.rows for relation in relations)
-
-
 def numbered_pieces(relations: Sequence[Relation]) -> Iterator[tuple[int, Relation, Piece]]:
     """All pieces with a number each, which does not change from run to run."""
     number = 0

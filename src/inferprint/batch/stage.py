@@ -356,8 +356,15 @@ class _Done(Staged):
 
 
 def _read_range(job: _Job) -> _Done:
-    """Stage one range."""
-    gc.disable()  # records make no cycles, and there are many
+    """Stage one range; records make no cycles, and there are too many of them to look for some."""
+    gc.disable()
+    try:
+        return _staged(job)
+    finally:
+        gc.enable()
+
+
+def _staged(job: _Job) -> _Done:
     done = _Done()
     source = OpenSource(job.path, "json-lines")
     source.part = job.part
@@ -378,7 +385,6 @@ def _read_range(job: _Job) -> _Done:
             _write(connection, job.folder / name, _columns_of(batch), str(job.path), job.number)
         done.parts.append((name, len(batch)))
         done.records += len(batch)
-    gc.enable()
     return done
 
 

@@ -70,7 +70,7 @@ class Summary:
     total
         The total over everything.
     totals
-        The totals by model, service, place, project, application, user and day, as in totals.csv.
+        The totals by model, service, place, project, application, user, day and week, as in totals.csv.
     uncertainty
         Share of each source in the spread of the total usage_emissions_gco2e, largest first.
     quality

@@ -421,11 +421,6 @@ class Source:
         return f"CASE WHEN COALESCE({text}, '') = '' THEN {blank} ELSE COALESCE({read}, {bad}) END"
 
 
-ROW_KINDS = {"kind": "string", "machine": "int64", "place": "int64", "pair": "int64"} | dict.fromkeys(
-    (MODEL, PROBLEM), "string"
-)
-
-
 def row_stages(dialect: Dialect, source: Source, warehouse: Warehouse) -> dict[str, str]:
     """The stages up to rows with the cards that they take, each a SELECT over those before it."""
     numbered = ibis.table(source.kinds(), name=NUMBERED)

@@ -6,6 +6,7 @@ import msgspec
 
 from inferprint.usage import times
 from inferprint.usage.base import Counts, Format, Merged, Outcome, Record, Rejected, Sample, Skipped, read_each
+from inferprint.usage.wording import field_and_reason
 
 _MARKS = frozenset({"CorrelationId", "PromptTokens", "CompletionTokens"})
 _CATEGORY = "GatewayLlmLogs"
@@ -112,8 +113,8 @@ def _call_or_event(row: int, raw: _Call) -> Outcome:
     try:
         return _outcome(row, _within(raw))
     except msgspec.DecodeError as error:
-        reason, _, place = str(error).partition(" - at `$.")
-        return Rejected(row, f"properties.{place.rstrip('`')}", reason)
+        place, reason = field_and_reason(error)
+        return Rejected(row, f"properties.{place}", reason)
 
 
 def _recognises(sample: Sample) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 
 from inferprint.usage.base import Counts, Format, Merged, Outcome, Record, Rejected, Sample, Skipped, Source
 from inferprint.usage.times import utc
+from inferprint.usage.wording import field_and_reason
 
 
 class _Line(msgspec.Struct, kw_only=True):
@@ -166,8 +167,8 @@ def _read(source: Source, state: dict[str, Any]) -> Iterator[Outcome]:  # noqa: 
         try:
             yield _outcome(session, row, line)
         except msgspec.ValidationError as error:
-            reason, _, place = str(error).partition(" - at `$.")
-            yield Rejected(row, f"payload.{place.rstrip('`')}".rstrip("."), reason)
+            place, reason = field_and_reason(error)
+            yield Rejected(row, f"payload.{place}".rstrip("."), reason)
 
 
 def _outcome(session: _Session, row: int, line: _Line) -> Outcome:

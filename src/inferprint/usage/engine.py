@@ -42,6 +42,7 @@ def connected(threads: int = 1, spill: Path | None = None) -> Iterator[Any]:
     try:
         connection.execute("SET enable_progress_bar = false")
         connection.execute(f"SET threads = {threads}")
+        connection.execute("SET TimeZone = 'UTC'")
         # Joins as they are written, with the small side on the right.
         connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         connection.execute(f"SET memory_limit = '{MEMORY_LIMIT_BYTES}B'")

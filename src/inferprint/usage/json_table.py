@@ -15,7 +15,15 @@ SAMPLED = 1_000
 
 
 class JsonTable:
-    """A file of JSON objects."""
+    """A file of JSON objects.
+
+    Attributes
+    ----------
+    names
+        Columns of the first `SAMPLED` objects; later ones may have more.
+    problem
+        What is wrong with the first record that could not be read; "" where all could.
+    """
 
     rows: int | None = None
 
@@ -24,9 +32,11 @@ class JsonTable:
         self._kind = open_source(path).kind
         self.position = 0
         names: dict[str, None] = {}
-        for _, record in zip(range(SAMPLED), self._source().decoded(dict[str, Any]), strict=False):
+        source = self._source()
+        for _, record in zip(range(SAMPLED), source.decoded(dict[str, Any]), strict=False):
             names |= dict.fromkeys(name for name, _ in _flat(record[1], ""))
         self.names = tuple(names)
+        self.problem = source.rejects[0].reason if source.rejects else ""
 
     def _source(self) -> OpenSource:
         return OpenSource(self.path, self._kind)

@@ -167,6 +167,8 @@ def _cost(raw: _Row) -> float | None:
 
 
 def _outcome(row: int, raw: _Row) -> Outcome:
+    if raw.type is None:
+        return Rejected(row, "type", "is missing: an observation states one")
     if raw.type not in _MODEL_CALLS:
         return Skipped(row, "not-inference")
     try:

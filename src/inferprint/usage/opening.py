@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import sys
 import zlib
 from collections.abc import Iterator
@@ -78,12 +77,17 @@ class Opened:
         self.is_compressed = start.startswith((GZIP, ZSTD))
         self.stream: IO[bytes]
         if start.startswith(GZIP):
-            self.stream = cast(IO[bytes], io.BufferedReader(gzip.GzipFile(fileobj=self._file)))
+            self.stream = cast(IO[bytes], gzip.GzipFile(fileobj=self._file))
         elif start.startswith(ZSTD):
             opened = _zstd()[0](self._file)
-            self.stream = cast(IO[bytes], io.BufferedReader(opened))
+            self.stream = cast(IO[bytes], opened)
         else:
             self.stream = self._file
+
+    def some(self) -> bytes:
+        """What one look at the file gives: of a damaged one, all that is there before the damage."""
+        found: bytes = self.stream.read1(HEAD_BYTES)  # type: ignore[attr-defined]
+        return found
 
     @property
     def position(self) -> int:
@@ -116,10 +120,13 @@ def head_of(path: Path) -> bytes:
     """
     check_regular(path)
     with reading(path), opened(path) as file:
+        head = b""
         try:
-            head = file.stream.read(HEAD_BYTES)
+            while len(head) < HEAD_BYTES and (more := file.some()):
+                head += more
         except damage() as error:
-            raise FileProblem(f"{path}: cannot be read: {error}", hint="Is it complete?") from error
+            if not head:
+                raise FileProblem(f"{path}: cannot be read: {error}", hint="Is it complete?") from error
     if not head.startswith(PARQUET):
         _check_text(path, head)
     return head

@@ -12,6 +12,7 @@ from inferprint.units import MS_PER_S
 from inferprint.usage.base import Counts, Format, Merged, Outcome, Record, Rejected, Sample, Skipped, Source
 from inferprint.usage.endpoints import endpoint_of
 from inferprint.usage.times import utc
+from inferprint.usage.wording import field_and_reason
 
 
 class _Attribute(msgspec.Struct, gc=False):
@@ -321,8 +322,7 @@ def _entries(document: _Document, row: int) -> Iterator[tuple[_Span, Outcome]]:
                 try:
                     span = _SPAN.decode(raw)
                 except msgspec.DecodeError as error:
-                    reason, _, place = str(error).partition(" - at `$.")
-                    yield _Span(), Rejected(row, place.rstrip("`"), reason)
+                    yield _Span(), Rejected(row, *field_and_reason(error))
                 else:
                     yield span, _outcome(row, span, resource)
                 row += 1

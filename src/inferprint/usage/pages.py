@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from inferprint.usage.base import Outcome, Rejected, Sample, Source
+from inferprint.usage.wording import field_and_reason
 
 
 class Paged(Protocol):
@@ -38,8 +39,7 @@ def read_pages(schema: type[PagedRaw], convert: Callable[[int, PagedRaw], Outcom
                 try:
                     outcome = convert(row, decode(element))
                 except msgspec.ValidationError as error:
-                    reason, _, field = str(error).partition(" - at `$.")
-                    outcome = Rejected(row, field.rstrip("`"), reason)
+                    outcome = Rejected(row, *field_and_reason(error))
                 if type(outcome) is Rejected:
                     outcome = Rejected(row, f"{place}.{outcome.field}".rstrip("."), outcome.reason)
                 yield outcome

@@ -117,7 +117,8 @@ def _outcome(
         model_id=model,
         input_tokens=given,
         output_tokens=answered,
-        cached_input_tokens=sum(grown.get(name, 0) for name in cached),
+        # Hits may be counted while their request still waits: they are those of a prompt, and at most all of it.
+        cached_input_tokens=min(sum(grown.get(name, 0) for name in cached), given if given is not None else math.inf),
         # Tokens without a finished request are those of requests in progress.
         n_requests=grown[requests] or running or 1,
         utc_datetime=utc(moment),

@@ -14,6 +14,7 @@ from inferprint.errors import FileProblem
 from inferprint.usage.base import Kind, Raw, Rejected, Sample
 from inferprint.usage.opening import PARQUET, damage, head_of, opened, reading
 from inferprint.usage.tables import CUT_SHORT, CsvTable, ParquetTable
+from inferprint.usage.wording import field_and_reason
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A line longer than this is rejected unread."""
@@ -87,6 +88,7 @@ class OpenSource:
                             yield number, line
                         continue
                     _pass_over(file.stream)
+                    self.position = file.position
                     if number > self.skip:
                         limit = MAX_LINE_BYTES // 2**20
                         self.rejects.append(Rejected(number, "", f"the line is longer than {limit} MiB"))
@@ -108,8 +110,7 @@ class OpenSource:
 
     def _reject(self, row: int, error: msgspec.ValidationError) -> None:
         """Reject a record whose content is not of the schema; the field stands at the end of the message."""
-        reason, _, place = str(error).partition(" - at `$.")
-        self.rejects.append(Rejected(row, place.rstrip("`"), _worded(reason)))
+        self.rejects.append(Rejected(row, *field_and_reason(error)))
 
     def _document(self, schema: type[Raw]) -> Iterator[tuple[int, Raw]]:
         """Elements of a list, or a document as one record."""
@@ -143,17 +144,22 @@ class OpenSource:
         """Rows of a table as mappings without blank cells, then as the schema."""
         table = ParquetTable(self.path) if self.kind == "parquet" else CsvTable(self.path)
         for chunk in table.chunks({name: name for name in table.names}, TABLE_ROWS):
-            self.position = table.position or self.size * chunk.rows[-1] // max(table.rows or 1, 1)
-            self.rejects += [Rejected(b.row, "", b.reason) for b in chunk.broken if b.row > self.skip]
+            read = chunk.rows[-1] if chunk.rows else 0
+            self.position = table.position or self.size * read // max(table.rows or 1, 1)
+            # Broken rows are rejected when their turn comes, so that reading can be taken up again anywhere.
+            broken = [Rejected(b.row, "", b.reason) for b in chunk.broken if b.row > self.skip][::-1]
             names = list(chunk.columns)
             for row, *cells in zip(chunk.rows, *chunk.columns.values(), strict=True):
                 if row <= self.skip:
                     continue
+                while broken and broken[-1].row < row:
+                    self.rejects.append(broken.pop())
                 given = {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None}
                 try:
                     yield row, msgspec.convert(given, schema, strict=False)
                 except msgspec.ValidationError as error:
                     self._reject(row, error)
+            self.rejects += broken[::-1]
 
     def can_be_parted(self, size: int) -> bool:
         """Whether the file holds several parts of this size that can be read apart: plain JSON lines."""
@@ -169,18 +175,6 @@ class OpenSource:
                 yield Part(start, file.position, lines)
                 start = file.position
                 lines += block.count(b"\n") + rest.count(b"\n")
-
-
-_TYPES = {"float": "number", "int": "whole number", "str": "text", "bool": "true or false", "object": "an object"}
-
-
-def _worded(reason: str) -> str:
-    """What a decoder says of a type, in words that a reader of the log has."""
-    return re.sub(r"`([a-z| ]+)`", lambda found: _named(found[1]), reason)
-
-
-def _named(types: str) -> str:
-    return " or ".join(_TYPES.get(name, name) for name in types.split(" | ") if name != "null") or "nothing"
 
 
 _NOT_JSON = (msgspec.DecodeError, RecursionError)

@@ -22,16 +22,26 @@ def moment(value: Any) -> datetime | None:
     Text without an offset is taken for UTC. None where there is none, or it cannot be read.
     """
     if type(value) is str:
-        try:
-            read = datetime.fromisoformat(value)
-        except ValueError:
-            return _from_other_text(value)
-        try:
-            return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
-        except OverflowError:  # the first or the last day that there is, far from Greenwich
-            return None
-    if value is None:
+        # A row of digits is no compact form of a date and time, unless it is that of a date.
+        is_number = value.isdigit() and len(value) != len("20261120")
+        return _from_seconds(value) if is_number else _from_text(value)
+    return None if value is None else _from_seconds(value)
+
+
+def _from_text(text: str) -> datetime | None:
+    """A moment from ISO 8601 text, or what looks like it."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        return _from_other_text(text)
+    try:
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except OverflowError:  # the first or the last day that there is, far from Greenwich
         return None
+
+
+def _from_seconds(value: Any) -> datetime | None:
+    """A moment from a number since 1970, whose size tells its unit."""
     try:
         return datetime.fromtimestamp(_seconds(float(value)), UTC)
     except (TypeError, ValueError, OverflowError, OSError):
