@@ -150,7 +150,6 @@ def test_bad_rows_of_parquet(tmp_path, read, options):
         (gzip.compress(b""), "a.csv.gz", "is empty"),
         (b"\x7fELF\x00\x00\x01", "a.csv", "binary"),
         ("input_tokens,output_tokens\n1,2\n".encode("utf-16"), "a.csv", "UTF-16"),
-        (gzip.compress(b"input_tokens,output_tokens\n" + b"1,2\n" * 9)[:-9], "a.csv.gz", "cannot be read"),
         (b"\x1f\x8bnot gzip at all", "a.csv.gz", "cannot be read"),
         (b"PAR1 and then nothing", "a.parquet", "cannot be read"),
         (b"input_tokens,input_tokens,output_tokens\n1,1,1\n", "a.csv", "columns named alike: input_tokens"),

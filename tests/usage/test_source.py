@@ -128,9 +128,7 @@ def test_a_document_that_is_cut_short_is_lost(pack, file, options, tmp_path):
         run(tmp_path / "log", tmp_path / "out", options)
 
 
-@pytest.mark.parametrize(
-    "content", [gzip.compress(GOOD)[:-9], zstd.compress(GOOD)[:-5], b"\x1f\x8bno gzip", b"\x28\xb5\x2f\xfdno zstd"]
-)
+@pytest.mark.parametrize("content", [b"\x1f\x8bno gzip", b"\x28\xb5\x2f\xfdno zstd"])
 def test_what_cannot_be_decompressed_at_all(content, file, options, tmp_path):
     path = file(content)
     with pytest.raises(FileProblem, match=f"{path}: cannot be read") as caught:
@@ -472,7 +470,7 @@ def test_parquet_that_is_damaged_further_on(tmp_path, options):
     [
         ("log.jsonl", b'{"llm": {"name": "m", "prompt_len": 3}}', ["llm.name, llm.prompt_len", "--column model_id="]),
         ("log.csv", b"model,prompt,completion\nm,1,2\n", ["model, prompt, completion", "--column model_id=model"]),
-        ("log.csv.gz", gzip.compress(GOOD)[:-9], ["cannot be read", "Is it complete?"]),
+        ("log.csv.gz", gzip.compress(GOOD)[:-9], ["holds no JSON objects that could be read: the file is damaged"]),
         ("log.txt", b"<html><body>404</body></html>", ["no column for model_id"]),
         ("log.bin", b"\x7fELF\x00\x00", ["is a binary file", "Expected CSV, JSON"]),
         ("log.prom", b'up{job="x"} 1\n', ["metrics of no known server", "vllm"]),
