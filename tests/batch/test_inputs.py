@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from inferprint.batch import RunOptions, run, stage
-from inferprint.errors import FileProblem
+from inferprint.errors import FileProblem, InferprintError
 from inferprint.usage import source
 
 FILLS = {"model_id": "llama-2-70b", "node_id": "generic:hgx-h100-8", "country": "US"}
@@ -123,3 +123,14 @@ def test_a_small_file_that_is_cut_short_counts_as_far_as_it_goes(tmp_path, optio
     assert counts.rejected >= 1
     assert 1_000 < counts.estimated < 3_999
     assert counts.estimated + counts.rejected == counts.records
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [{"country": "ZZ"}, {"managed_service_id": "foo"}, {"pue": 0.5}, {"engine": "foo"}, {"techniques": ("foo",)}],
+)
+def test_what_is_wrong_with_an_option_ends_the_run(fill, table, tmp_path, options):
+    path = table([{"model_id": "llama-2-70b", "input_tokens": 10, "output_tokens": 5}])
+    with pytest.raises(InferprintError):
+        run(path, tmp_path / "out", replace(options, fills=fill))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["usage.csv"]

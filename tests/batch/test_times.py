@@ -83,3 +83,13 @@ def test_the_duration_of_a_prompt_alone_says_nothing_of_the_batch(table, read, t
     _, impacts = run_rows(rows, H100, table, read, tmp_path, estimator)
     single = estimator.estimate(Request(**H100, input_tokens=400, output_tokens=0))
     assert float(impacts[0]["usage_energy_wh"]) == pytest.approx(single.usage_energy_wh.value, rel=1e-12)
+
+
+def test_a_whole_duration_with_cards_on_disk(table, tmp_path, estimator):
+    """Cards that several processes share keep their draws on disk, also where a duration replaces one of them."""
+    rows = [{"model_id": "llama-3.1-8b", "input_tokens": 100, "output_tokens": 20, "request_duration_ms": 900}]
+    summaries = [
+        run(table(rows), tmp_path / f"out{processes}", RunOptions(estimator=estimator, processes=processes))
+        for processes in (1, 2)
+    ]
+    assert summaries[0].range("usage_energy_wh") == summaries[1].range("usage_energy_wh")

@@ -89,7 +89,7 @@ class CardStore:
 
     def spilled(self, card: MachineCard) -> MachineCard:
         """The same card with its draws on disk."""
-        return self._kept(_without_parts(card), pickle.dumps((card.draws, card.sources), protocol=5))
+        return self._kept(_without_parts(card), pickle.dumps((draws_of(card), dict(card.sources)), protocol=5))
 
     def _kept(self, card: MachineCard, parts: bytes) -> MachineCard:
         start = self._file.seek(0, 2)

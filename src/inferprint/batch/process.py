@@ -7,8 +7,8 @@ import json
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
         workspace(Path(out), key, overwrite=options.overwrite) as work,
         connected(threads=THREADS, spill=work.folder / "spill") as connection,
         writing(Path(out)),
+        _interruptible(),
     ):
         prepared = prepare(inputs, work, options, connection, usual_lengths(estimator.catalogue))
         priced: dict[str, str] = {}
@@ -108,6 +109,17 @@ def run(files: Sequence[str | Path] | str | Path, out: str | Path, options: RunO
         write_summary(work.folder / "result", summary.to_dict())
         put_in_place(work.folder / "result", Path(out), work)
     return summary
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """An interruption is one, whether Python or the table engine noticed it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _key(paths: Sequence[Path], options: RunOptions, estimator: Estimator) -> dict[str, Any]:

@@ -187,12 +187,19 @@ class Setups:
             try:
                 setup = self._resolved(stated, timing)
             except InferprintError as error:
-                if not may_refuse or (self._unknown == "fail" and _is_unknown(error)):
+                fails = self._unknown == "fail" and _is_unknown(error)
+                if not may_refuse or fails or self._is_of_fills(error, stated):
                     raise
                 setup = Setup(Request(model_id="", input_tokens=0, output_tokens=0), _problem(error, stated))
             self._known[key] = len(self.setups)
             self.setups.append(setup)
         return self._known[key]
+
+    def _is_of_fills(self, error: InferprintError, stated: Mapping[str, Any]) -> bool:
+        """Whether an error is about what was stated for all rows, whatever else a row says."""
+        if error.field not in self._fills or error.field in stated:
+            return False
+        return isinstance(error, UnknownName) or error.field not in _TOGETHER
 
     def _resolved(self, stated: dict[str, Any], timing: int) -> Setup:
         """The cards of a setup, or of what stands for it where names are unknown and shall be estimated."""
@@ -280,6 +287,22 @@ def _stated(request: Request) -> dict[str, Any]:
     plain = Request()
     return {name: value for name in FIELDS if (value := getattr(request, name)) != getattr(plain, name)}
 
+
+_TOGETHER = (
+    "managed_service_id",
+    "cloud_id",
+    "cloud_instance_id",
+    "cloud_region",
+    "country",
+    "grid_zone",
+    "model_id",
+    "gpu_id",
+    "gpu_count",
+    "replica_gpu_count",
+    "node_id",
+    "precision",
+)
+"""Fields that may be right and yet not go with what a row says."""
 
 _STAND_INS = 2
 """Names of a request that may be unknown: its model and its service."""

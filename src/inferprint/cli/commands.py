@@ -207,7 +207,11 @@ def run_command(
             processes=os.cpu_count() or 1,
             progress=report,
         )
-        summary = run(files, out, options)
+        try:
+            summary = run(files, out, options)
+        except KeyboardInterrupt:
+            print("interrupted: the same command continues where this one stopped", file=sys.stderr)
+            sys.exit(130)
     _print(summary.to_dict()) if as_json else print(summary.text())
     if summary.counts.records and not summary.counts.estimated:
         sys.exit(1)

@@ -126,6 +126,15 @@ def _tier(stated: str | None) -> str | None:
     return None if tier in _STANDARD_TIERS else tier
 
 
+_MEDIA = ("image_generation", "image_edit", "image_variation", "transcription", "speech", "video_generation")
+"""Calls whose work is pictures, sound or clips; one that is asynchronous has an "a" before it."""
+
+
+@lru_cache(maxsize=4096)
+def _is_of_media(call_type: str | None) -> bool:
+    return (call_type or "").removeprefix("a") in _MEDIA
+
+
 @lru_cache(maxsize=4096)
 def _runs_no_model(call_type: str | None) -> bool:
     name = call_type or ""
@@ -201,6 +210,8 @@ def _outcome(row: int, raw: _Row) -> Outcome:
     rule = _left_out(raw, metadata)
     if rule is not None:
         return Skipped(row, rule)
+    if not (raw.prompt_tokens or raw.completion_tokens) and _is_of_media(raw.call_type):
+        return Rejected(row, "call_type", f"'{raw.call_type}' makes or reads what this log does not count")
     n_requests = _requests(raw, metadata, hidden)
     if n_requests is None:
         return Rejected(row, "metadata.batch_successful_requests", "a batch that does not state its number of requests")

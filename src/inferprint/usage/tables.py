@@ -118,7 +118,6 @@ class CsvTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD))
         try:
             with reading(path), self._open() as (file, _):
                 header = _first_line(file)
@@ -185,7 +184,8 @@ class CsvTable:
     def _parsed(self, records: list[str], done: int, mapped: dict[str, str]) -> Chunk:
         """Records as a chunk."""
         try:
-            cells: list[Any] = list(csv.reader(records, delimiter=self._delimiter, strict=True))
+            with _large_fields():
+                cells: list[Any] = list(csv.reader(records, delimiter=self._delimiter, strict=True))
         except csv.Error:
             cells = []
         if len(cells) != len(records):
@@ -233,6 +233,16 @@ def _is_utf8(text: str) -> bool:
     return text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text)
 
 
+@contextmanager
+def _large_fields() -> Iterator[None]:
+    """Fields as long as a line may be; the limit is one for the whole process, and others count on it."""
+    before = csv.field_size_limit(MAX_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _first_line(file: TextIO) -> str:
     """The header: the first line that is not blank."""
     return next((line for line in file if line.strip()), "").strip("\r\n")
@@ -241,7 +251,8 @@ def _first_line(file: TextIO) -> str:
 def _cells(record: str, delimiter: str) -> list[str] | str:
     """Cells of one record, or what is wrong with it."""
     try:
-        rows = list(csv.reader([record], delimiter=delimiter, strict=True))
+        with _large_fields():
+            rows = list(csv.reader([record], delimiter=delimiter, strict=True))
     except csv.Error as error:
         return str(error)
     return rows[0] if len(rows) == 1 else "several rows"
