@@ -64,7 +64,6 @@ class Counted:
         Names that nobody knew by then, and what stood in for each.
     """
 
-    records: int = 0
     estimated: int = 0
     merged: int = 0
     idle: int = 0
@@ -258,7 +257,7 @@ class Applier:
 
     def _piece(self, step: str, number: int, relation: Relation, piece: Piece) -> Counted:
         """Estimate one piece."""
-        counted = Counted(records=piece.rows)
+        counted = Counted()
         known = self._known[number]
         base = self._sorted(number, relation, piece)
         is_small = piece.rows <= SORTED_ROWS

@@ -18,7 +18,7 @@ from inferprint.catalogue import Catalogue, Model, Price, resolve_model
 from inferprint.errors import CatalogueError, UnknownName
 from inferprint.provenance.source import Provenance
 
-CACHED_SHARE = 0.1
+CACHED_PRICE_SHARE = 0.1
 """Price of a prompt token that is read from a cache over that of a fresh one, as most hosts ask."""
 
 TOKENS_PER_PRICE = 1e6
@@ -73,7 +73,7 @@ def with_priced(
 
 def _bills(relations: Sequence[Relation], connection: Any) -> list[_Bill]:
     """Bills of all models in logs that state a cost."""
-    n_in = f"(coalesce(input_tokens, 0) - {1 - CACHED_SHARE!r} * coalesce(cached_input_tokens, 0))"
+    n_in = f"(coalesce(input_tokens, 0) - {1 - CACHED_PRICE_SHARE!r} * coalesce(cached_input_tokens, 0))"
     n_out, usd = "coalesce(output_tokens, 0)", "cost_usd"
     products = [(n_in, n_in), (n_in, n_out), (n_out, n_out), (usd, n_in), (usd, n_out)]
     sums = ", ".join([*(f"sum({x})" for x in (n_in, n_out, usd)), *(f"sum({x} * {y})" for x, y in products)])

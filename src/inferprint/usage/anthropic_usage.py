@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from inferprint.usage.base import Counts, Format, Outcome, Record, Sample, Source
+from inferprint.usage.tiers import tier_of
 from inferprint.usage.times import utc
 
 
@@ -90,14 +91,11 @@ _KEYS = ("model", "service_tier", "inference_geo", "api_key_id", "workspace_id",
          "context_window", "speed")  # fmt: skip
 """What results are grouped by."""
 
-_UNSTATED = frozenset(("standard", "default", ""))
-
 
 def _record(row: int, bucket: _Bucket, result: _Result) -> Record:
     written = result.cache_creation or _Written()
     write = (written.ephemeral_5m_input_tokens or 0) + (written.ephemeral_1h_input_tokens or 0)
     read, fresh = result.cache_read_input_tokens or 0, result.uncached_input_tokens
-    tier = (result.service_tier or "").lower()
     keys = [getattr(result, name) for name in _KEYS]
     identity = (bucket.starting_at, bucket.ending_at, *keys, fresh, read, write, result.output_tokens)
     return Record(
@@ -115,7 +113,7 @@ def _record(row: int, bucket: _Bucket, result: _Result) -> Record:
         user_id=result.account_id or result.service_account_id,
         managed_service_id="anthropic",
         country=COUNTRIES.get((result.inference_geo or "").lower()),
-        service_tier=None if tier in _UNSTATED else tier,
+        service_tier=tier_of(result.service_tier),
         utc_datetime=utc(bucket.starting_at),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from inferprint.usage.base import Counts, Format, Merged, Outcome, Record, Rejected, Sample, Skipped, Source
+from inferprint.usage.tiers import tier_of
 from inferprint.usage.times import utc
 
 
@@ -68,7 +69,7 @@ def _record(row: int, line: _Line, message: _Message, usage: _Usage) -> Record:
         usage.cache_read_input_tokens or 0,
         usage.cache_creation_input_tokens or 0,
     )
-    details, tier = usage.output_tokens_details, usage.service_tier
+    details = usage.output_tokens_details
     sampled = sum(i.type == "message" for i in usage.iterations) if usage.iterations else 1
     return Record(
         row=row,
@@ -85,7 +86,7 @@ def _record(row: int, line: _Line, message: _Message, usage: _Usage) -> Record:
         application_id="claude-code",
         managed_service_id=_service(message.model, message.id),
         country=_COUNTRIES.get(usage.inference_geo) if usage.inference_geo else None,
-        service_tier=None if tier == "standard" else tier,
+        service_tier=tier_of(usage.service_tier),
         utc_datetime=utc(line.timestamp),
         cost_usd=line.cost_usd,
     )

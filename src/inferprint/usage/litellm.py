@@ -11,10 +11,10 @@ from inferprint.usage import times
 from inferprint.usage.base import Counts, Format, Outcome, Record, Rejected, Sample, Skipped
 from inferprint.usage.endpoints import endpoint_of
 from inferprint.usage.pages import names_of, read_pages
+from inferprint.usage.tiers import tier_of
 
 _MARKS = frozenset({"call_type", "startTime", "prompt_tokens", "completion_tokens"})
 
-_STANDARD_TIERS = frozenset({"", "standard", "default", "auto", "on_demand"})
 
 _PROTOCOLS = frozenset({"openai_like", "custom_openai", "aiohttp_openai", "custom", "litellm_proxy", "auto_router"})
 """Providers that say how a server is spoken to, and not whose it is."""
@@ -118,12 +118,6 @@ class _Parts(NamedTuple):
     reasoning: float
     audio_out: float | None
     audio_in_s: float | None
-
-
-@lru_cache(maxsize=4096)
-def _tier(stated: str | None) -> str | None:
-    tier = (stated or "").lower()
-    return None if tier in _STANDARD_TIERS else tier
 
 
 _MEDIA = ("image_generation", "image_edit", "image_variation", "transcription", "speech", "video_generation")
@@ -247,7 +241,7 @@ def _record(row: int, raw: _Row, metadata: _Metadata, hidden: _Metadata, n_reque
         ),
         cloud_id=cloud,
         cloud_region=region,
-        service_tier="batch" if is_batch else _tier(breakdown.service_tier),
+        service_tier="batch" if is_batch else tier_of(breakdown.service_tier),
         utc_datetime=times.utc(raw.start),
         request_duration_ms=None if is_batch else raw.request_duration_ms or times.elapsed_ms(raw.start, raw.end),
         time_to_first_token_ms=times.elapsed_ms(raw.start, first_token) if first_token else None,

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from inferprint.usage.base import Counts, Format, Outcome, Record, Rejected, Sample, Skipped, Source
+from inferprint.usage.tiers import tier_of
 from inferprint.usage.times import utc
 
 
@@ -59,8 +60,6 @@ NOT_MODELS = frozenset(("vector_stores", "code_interpreter_sessions", "file_sear
 ENCODERS = frozenset(("embeddings", "moderations"))
 """Endpoints whose models write no tokens."""
 
-_UNSTATED = frozenset(("default", "standard", "auto", ""))
-
 
 def _endpoint(result: _Result) -> str:
     """The endpoint in "organization.usage.completions.result"; "" where a file does not say."""
@@ -72,8 +71,7 @@ def _tier(result: _Result) -> str | None:
     """The tier; a batch is one, whatever is stated beside it."""
     if str(result.batch).lower() == "true":
         return "batch"
-    tier = (result.service_tier or "").lower()
-    return None if tier in _UNSTATED else tier
+    return tier_of(result.service_tier)
 
 
 def _each(amount: float | None, requests: float | None) -> float | None:

@@ -7,13 +7,12 @@ import msgspec
 from inferprint.usage import times
 from inferprint.usage.base import Counts, Format, Outcome, Record, Sample, Skipped
 from inferprint.usage.pages import names_of, read_pages
+from inferprint.usage.tiers import tier_of
 
 _ACTIVITY = frozenset({"model_permaslug", "provider_name", "requests", "prompt_tokens", "completion_tokens"})
 _EXPORT = frozenset({"generation_id", "tokens_prompt", "tokens_completion"})
 _GENERATION = frozenset({"native_tokens_prompt", "native_tokens_completion"})
 _RESPONSE = frozenset({"id", "provider", "model", "usage"})
-
-_STANDARD_TIERS = frozenset({"", "standard", "default", "auto"})
 
 
 class _Details(msgspec.Struct, kw_only=True, gc=False):
@@ -88,10 +87,6 @@ class _Row(msgspec.Struct, kw_only=True, gc=False):
 _NO_DETAILS = _Details()
 
 
-def _tier(stated: str | None) -> str | None:
-    return None if stated is None or stated in _STANDARD_TIERS else stated
-
-
 def _sum(*costs: float | None) -> float | None:
     """Costs together, of which some may be unknown; None where all are."""
     known = [cost for cost in costs if cost is not None]
@@ -140,7 +135,7 @@ def _generation(row: int, raw: _Row) -> Outcome:
         client_id=raw.api_key_name,
         user_id=raw.external_user or raw.user,
         managed_service_id=raw.provider_name or "openrouter",
-        service_tier=_tier(raw.service_tier),
+        service_tier=tier_of(raw.service_tier),
         utc_datetime=times.utc(raw.created_at),
         request_duration_ms=raw.latency or None,
         time_to_first_token_ms=raw.time_to_first_token_ms or None,
@@ -166,7 +161,7 @@ def _response(row: int, raw: _Row, usage: _Usage) -> Record:
         reasoning_tokens=completion.reasoning_tokens or 0,
         request_id=raw.id,
         managed_service_id=raw.provider or "openrouter",
-        service_tier=_tier(raw.service_tier),
+        service_tier=tier_of(raw.service_tier),
         utc_datetime=times.utc(raw.created),
         cost_usd=_sum(usage.cost, upstream),
     )

@@ -11,6 +11,7 @@ import msgspec
 from inferprint.units import MS_PER_S
 from inferprint.usage.base import Counts, Format, Merged, Outcome, Record, Rejected, Sample, Skipped, Source
 from inferprint.usage.endpoints import endpoint_of
+from inferprint.usage.tiers import tier_of
 from inferprint.usage.times import utc
 from inferprint.usage.wording import field_and_reason
 
@@ -119,7 +120,6 @@ _FRAMEWORKS = frozenset(("langchain", "Langchain", "crewai", "_OTHER"))
 
 _MODEL_KINDS = frozenset(("LLM", "EMBEDDING", "RERANKER", "DECISION"))
 _REQUEST_TYPES = frozenset(("chat", "completion", "embedding", "rerank"))
-_ORDINARY = frozenset(("default", "standard", "auto", ""))
 _FAILED = frozenset((2, "2", "STATUS_CODE_ERROR"))
 _NS_PER_MS = 1_000_000
 
@@ -181,11 +181,6 @@ def _where(found: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
     return place.managed_service_id or provider, place.cloud_id, place.cloud_region
 
 
-def _tier(found: dict[str, Any]) -> str | None:
-    tier = found.get("tier", "").lower()
-    return None if tier in _ORDINARY else tier
-
-
 def _record(row: int, span: _Span, found: dict[str, Any], resource: dict[str, Any]) -> Record:
     service, cloud, region = _where(found)
     passed_ns = span.end_time_unix_nano - span.start_time_unix_nano
@@ -211,7 +206,7 @@ def _record(row: int, span: _Span, found: dict[str, Any], resource: dict[str, An
         managed_service_id=service,
         cloud_id=cloud,
         cloud_region=region,
-        service_tier=_tier(found),
+        service_tier=tier_of(found.get("tier")),
         utc_datetime=utc(span.start_time_unix_nano) if span.start_time_unix_nano else None,
         request_duration_ms=passed_ns / _NS_PER_MS if span.start_time_unix_nano and passed_ns > 0 else None,
         time_to_first_token_ms=None if first_chunk_s is None else first_chunk_s * MS_PER_S,
