@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -44,14 +45,15 @@ class Estimator:
         self._machines: dict[MachineSetup, MachineCard] = {}
         self._places: dict[PlaceSetup, PlaceCard] = {}
         self._pairs: dict[object, tuple[MachineCard, PlaceCard]] = {}
+        self._lock = threading.Lock()
 
     def machine(self, setup: MachineSetup) -> MachineCard:
         """The card of a machine setup, resolved once."""
-        return _kept(self._machines, setup, lambda: resolve_machine(self.catalogue, setup))
+        return self._kept(self._machines, setup, lambda: resolve_machine(self.catalogue, setup))
 
     def place(self, setup: PlaceSetup) -> PlaceCard:
         """The card of a place setup, resolved once."""
-        return _kept(self._places, setup, lambda: resolve_place(self.catalogue, setup))
+        return self._kept(self._places, setup, lambda: resolve_place(self.catalogue, setup))
 
     def cards(self, request: Request) -> tuple[MachineCard, PlaceCard]:
         """Both cards of a request, whose fields are checked before anything is resolved.
@@ -73,7 +75,7 @@ class Estimator:
             return pair
         machine = self.machine(machine_setup(validated(request)))
         pair = machine, self.place(place_setup(request, machine))
-        return _kept(self._pairs, setup, lambda: pair) if request.request_duration_ms is None else pair
+        return self._kept(self._pairs, setup, lambda: pair) if request.request_duration_ms is None else pair
 
     def estimate(self, request: Request) -> Result:
         """Estimate one request.
@@ -91,16 +93,16 @@ class Estimator:
         outputs = apply(machine, place, features[:, None])[:, :, 0]
         return Result(request, self.catalogue.version, machine, place, features, outputs)
 
-
-def _kept(cards: dict[Setup, Card], setup: Setup, resolve: Callable[[], Card]) -> Card:
-    """The card of a setup; the oldest is given up where too many are kept, as measured times make one each."""
-    card = cards.get(setup)
-    if card is None:
-        card = resolve()
-        if len(cards) >= MAX_CARDS:
-            del cards[next(iter(cards))]
-        cards[setup] = card
-    return card
+    def _kept(self, cards: dict[Setup, Card], setup: Setup, resolve: Callable[[], Card]) -> Card:
+        """The card of a setup; the oldest is given up where too many are kept, as measured times make one each."""
+        card = cards.get(setup)
+        if card is None:
+            card = resolve()
+            with self._lock:  # threads may resolve at a time
+                if len(cards) >= MAX_CARDS:
+                    del cards[next(iter(cards))]
+                cards[setup] = card
+        return card
 
 
 def work_of(numbers: Mapping[str, Any]) -> dict[str, Any]:
