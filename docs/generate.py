@@ -4,12 +4,14 @@ The coefficients in method.md stand between `<!-- coefficients -->` markers, the
 `<!-- sources -->` markers, the techniques in techniques.md between `<!-- techniques -->` markers, the formats of logs in
 logs.md between `<!-- formats -->` markers. A `text` block
 under `<!-- output -->` is what the command in the block above it prints, without the line of versions. A `text` block
-that begins with a command after a `$` shows a refusal. A block under `<!-- file PATH -->` is that file.
+that begins with a command after a `$` shows a refusal. A block under `<!-- file PATH -->` is that file. `openapi.json`
+is what the server publishes.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 import shlex
@@ -30,6 +32,7 @@ from inferprint.usage.formats import formats
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+OPENAPI = DOCS / "openapi.json"
 TABLE = re.compile(r"(<!-- coefficients -->\n).*?(<!-- /coefficients -->)", re.DOTALL)
 SOURCES = re.compile(r"(<!-- sources -->\n).*?(<!-- /sources -->)", re.DOTALL)
 FORMATS = re.compile(r"(<!-- formats -->\n).*?(<!-- /formats -->)", re.DOTALL)
@@ -230,12 +233,26 @@ def generated(text: str, catalogue: Catalogue) -> str:
     return REFUSAL.sub(_refusal, OUTPUT.sub(_output, text))
 
 
+def openapi() -> str:
+    """The description of the HTTP API, as a server publishes it."""
+    from inferprint.service.app import api
+    from inferprint.service.openapi import described
+
+    return json.dumps(described(api()), indent=1, ensure_ascii=False) + "\n"
+
+
+def pages() -> Iterator[tuple[Path, str, str]]:
+    """Each page, its text, and what it should be."""
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        yield path, text, generated(text, Catalogue.packaged())
+    yield OPENAPI, OPENAPI.read_text(encoding="utf-8") if OPENAPI.exists() else "", openapi()
+
+
 def main() -> int:
     """Renew, or with `--check` compare, every page."""
     stale = []
-    for path in sorted(DOCS.glob("*.md")):
-        text = path.read_text(encoding="utf-8")
-        wanted = generated(text, Catalogue.packaged())
+    for path, text, wanted in pages():
         if wanted != text:
             stale.append(path.name)
             if "--check" not in sys.argv:

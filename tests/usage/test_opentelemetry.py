@@ -144,7 +144,7 @@ def test_spans_of_one_trace_in_two_files(tmp_path: Path) -> None:
 
 
 def test_spans_that_are_waited_for_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inferprint.usage.opentelemetry._Nesting.remembered", 1)
+    monkeypatch.setattr("inferprint.usage.opentelemetry.Nesting.remembered", 1)
     state: dict[str, Any] = {}
     outcomes(SAMPLES / "opentelemetry.jsonl", state)
     assert len(state["opentelemetry"].inside) <= 1

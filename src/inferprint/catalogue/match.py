@@ -412,6 +412,15 @@ def _exact(catalogue: Catalogue, folder: str, name: str) -> str:
 
 def _unknown(catalogue: Catalogue, folder: str, name: str, asked: str) -> UnknownName:
     """The error for a name that nothing carries, with up to five nearest ids."""
+    return UnknownName(KIND_OF[folder].label, name, _nearest(catalogue, folder, asked), _LISTED[folder])
+
+
+_LISTED = {folder: f"inferprint catalog {folder} QUERY" for folder in KIND_OF}
+
+
+@functools.lru_cache(maxsize=4096)
+def _nearest(catalogue: Catalogue, folder: str, asked: str) -> tuple[str, ...]:
+    """Up to five ids nearest to a name; what is asked in vain is often asked again."""
     index = dict(catalogue.names(folder))
     if folder == "regions":
         index |= {key.partition(":")[2]: value for key, value in list(index.items())}
@@ -419,5 +428,4 @@ def _unknown(catalogue: Catalogue, folder: str, name: str, asked: str) -> Unknow
         index |= {fold(grid.name): grid.id for grid in catalogue.grids.values()}
     holding = sorted((key for key in index if asked in key), key=len) if len(asked) > 1 else []
     near = [*holding[:8], *difflib.get_close_matches(asked, index, n=12, cutoff=0.5)]
-    ids = list(dict.fromkeys(index[key] for key in near))[:5]
-    return UnknownName(KIND_OF[folder].label, name, ids, f"inferprint catalog {folder} QUERY")
+    return tuple(dict.fromkeys(index[key] for key in near))[:5]

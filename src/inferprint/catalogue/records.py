@@ -50,6 +50,9 @@ class Model(Record):
 
     Sizes are None where the developer has not disclosed them. For a dense model the active size is the total size.
     `head_size` is the mean of key and value size where they differ.
+
+    What was spent once is that of `fine_tuned_from` a model where there is one, else of training; `use_life_days` and
+    `requests_per_day` are those among which it is shared.
     """
 
     developer: str
@@ -79,6 +82,22 @@ class Model(Record):
     moe_layers: int | None = None
     context_length: int | None = None
     release_date: str | None = None
+    fine_tuned_from: str | None = None
+    training_energy_kwh: float | None = None
+    training_emissions_kgco2e: float | None = None
+    training_water_l: float | None = None
+    training_embodied_kgco2e: float | None = None
+    training_embodied_water_l: float | None = None
+    use_life_days: float | None = None
+    requests_per_day: float | None = None
+
+    @property
+    def params_per_expert_b(self) -> float | None:
+        """Parameters of one expert in all layers [1e9]: a token leaves out those of E - k of them; None if unknown."""
+        total, active, experts, used = self.total_params_b, self.active_params_b, self.experts, self.experts_per_token
+        if total is None or active is None or not experts or not used or used >= experts:
+            return None
+        return (total - active) / (experts - used)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -238,7 +257,10 @@ class Gpu(Record):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Node(Record):
-    """A machine or cloud instance; host values exclude the accelerators and are the instance's own share."""
+    """A machine or cloud instance; host values exclude the accelerators and are the instance's own share.
+
+    `active_share` is the share of powered time in which it has at least one request, where that is known of this node.
+    """
 
     cloud: str
     instance: str
@@ -253,6 +275,7 @@ class Node(Record):
     host_embodied_kgco2e: Range | None = None
     host_embodied_water_l: float | None = None
     use_life_years: float | None = None
+    active_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -29,6 +29,7 @@ from inferprint.cli.params import params_command
 from inferprint.cli.planning import plan_command, sweep_command
 from inferprint.cli.rates import rates_command
 from inferprint.cli.scan import scan_command
+from inferprint.cli.serve import keys_command, serve_command
 from inferprint.errors import InvalidInput
 from inferprint.estimate.estimate import request_from
 
@@ -225,3 +226,5 @@ app.add_command(sweep_command)
 app.add_command(fit_command)
 app.add_command(validate_command)
 app.add_command(fleet_command)
+app.add_command(serve_command)
+app.add_command(keys_command)

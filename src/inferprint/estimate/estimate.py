@@ -77,6 +77,13 @@ class Estimator:
         pair = machine, self.place(place_setup(request, machine))
         return self._kept(self._pairs, setup, lambda: pair) if request.request_duration_ms is None else pair
 
+    def is_ready_for(self, request: Request) -> bool:
+        """Whether the cards of a request are resolved, so that its estimate takes no time to speak of."""
+        try:
+            return request.request_duration_ms is None and setup_of(request) in self._pairs
+        except TypeError:  # a field that is no key
+            return False
+
     def estimate(self, request: Request) -> Result:
         """Estimate one request.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from inferprint.catalogue import Gpu, Node
+from inferprint.catalogue import Catalogue, Gpu, Node
 from inferprint.errors import InvalidInput
 from inferprint.impact.embodied import embodied_share
 from inferprint.physics.node import host_energy, host_share, idle_energy
@@ -38,7 +38,7 @@ def per_second(situation: Situation, case: Case, devices: Any) -> dict[str, Arra
     """
     gpu, sampler = case.gpu, situation.sampler
     host = _host(situation, case, devices)
-    active, life = _active_share(situation), _life_seconds(situation, case.node)
+    active, life = _active_share(situation, case.node), _life_seconds(situation, case.node)
     device_kg = sampler.spread("accelerator manufacture:method", manufacture(situation, gpu, "embodied_kgco2e"))
     device_l = sampler.spread("water of manufacture:model", manufacture(situation, gpu, "embodied_water_l"))
     idle_w = idle_energy(1.0, devices, idle_power(situation, gpu), host.share, host.idle_w, active)
@@ -109,8 +109,8 @@ def _as_range(value: float | Range) -> Range:
     return value if isinstance(value, Range) else Range.exact(float(value))
 
 
-def _active_share(situation: Situation) -> Any:
-    """Share of powered time with at least one request."""
+def _active_share(situation: Situation, node: Node | None) -> Any:
+    """Share of powered time with at least one request: stated, known of the node, or usual for the host."""
     given = situation.setup.active_share
     if given is not None:
         if not 0 < given <= 1:
@@ -119,10 +119,22 @@ def _active_share(situation: Situation) -> Any:
         return given
     if situation.setup.method == "seed":
         return 1.0
+    if node is not None and node.active_share is not None:
+        return _share_of_node(situation, node, node.active_share)
     name = {"service": "public", "cloud": "private", "own": "own", "desk": "own"}[situation.hosting.kind]
     if situation.hosting.service is not None:
         name = SERVICE_SHARES.get(situation.hosting.service.serving_class, name)
     return situation.drawn(f"active share:{name}", f"active-share.{name}", minimum=0.01, maximum=1.0)
+
+
+def _share_of_node(situation: Situation, node: Node, share: float) -> float:
+    """The active share that is on record for a node."""
+    if not 0 < share <= 1:
+        message, hint = f"{share:g} of {node.id} is not a share", "Above 0, at most 1: correct the record of the node."
+        raise InvalidInput("active_share", message, hint=hint)
+    origin = node.origin("active_share")
+    situation.note("active_share", Range.exact(share), "share", "catalogue", f"utilisation of {node.id}", origin)
+    return share
 
 
 def idle_power(situation: Situation, gpu: Gpu) -> Any:
@@ -143,10 +155,15 @@ def _life_seconds(situation: Situation, node: Node | None) -> Any:
 
 def manufacture(situation: Situation, gpu: Gpu, name: str) -> Range:
     """Manufacture of one device; where it is unknown, the spread over all accelerators that are known."""
+    return manufacture_of(situation.catalogue, gpu, name)
+
+
+def manufacture_of(catalogue: Catalogue, gpu: Gpu, name: str) -> Range:
+    """The same outside of a situation; `name` is "embodied_kgco2e" or "embodied_water_l"."""
     known: Range | None = getattr(gpu, name)
     if known is not None:
         return known
-    others = [value for other in situation.catalogue.gpus.values() if (value := getattr(other, name)) is not None]
+    others = [value for other in catalogue.gpus.values() if (value := getattr(other, name)) is not None]
     return Range(
         float(np.median([value.value for value in others])),
         min(value.low for value in others),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -33,12 +34,20 @@ class _Status(msgspec.Struct, gc=False):
     code: str | int | None = None
 
 
-class _Span(msgspec.Struct, rename="camel", gc=False):
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Span(msgspec.Struct, rename="camel", gc=False):
+    """Which span it is, what it lies in, and when it was: ids in hexadecimal, times since 1970 [ns]."""
+
     trace_id: str = ""
     span_id: str = ""
-    parent_span_id: str = ""
-    start_time_unix_nano: int = 0
-    end_time_unix_nano: int = 0
+    parent_span_id: str | None = ""
+    start_time_unix_nano: _Nanoseconds = 0
+    end_time_unix_nano: _Nanoseconds = 0
+
+
+class _Span(Span, rename="camel", gc=False):
     attributes: list[_Attribute] = []
     status: _Status | None = None
 
@@ -57,7 +66,9 @@ class _ResourceSpans(msgspec.Struct, rename="camel", gc=False):
     scope_spans: list[_Scope] = []
 
 
-class _Document(msgspec.Struct, rename="camel", gc=False):
+class Document(msgspec.Struct, rename="camel", gc=False):
+    """What is exported at once, in OTLP JSON; its spans are still to be decoded."""
+
     resource_spans: list[_ResourceSpans] = []
     resource_metrics: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     resource_logs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -123,13 +134,31 @@ _REQUEST_TYPES = frozenset(("chat", "completion", "embedding", "rerank"))
 _FAILED = frozenset((2, "2", "STATUS_CODE_ERROR"))
 _NS_PER_MS = 1_000_000
 
+LONGEST = 2_000
+"""Characters of a text; what is longer is no name. That of an error may be, of which only that there is one counts."""
 
-class _Malformed(Exception):
+_BIGGEST_KEPT = 65_536
+"""Bytes of a resource that is remembered."""
+
+ReadValue = Callable[[Any, bool], float | str | None]
+"""The value of an attribute: a number where the second argument says so, else text; None where it is neither.
+
+Raises ValueError where it is not what it should be.
+"""
+
+
+class Malformed(Exception):
     """An attribute that cannot be read: its name and the reason."""
 
 
-def _found(attributes: list[_Attribute]) -> dict[str, Any]:
-    """What attributes say, by the keys of `_NAMES`."""
+def found_in(attributes: Iterable[Any], read: ReadValue) -> dict[str, Any]:
+    """What attributes say, by the keys of `_NAMES`; they have a `key`, and a value to `read`.
+
+    Raises
+    ------
+    Malformed
+        One that is read, and is not what its name promises.
+    """
     found: dict[str, Any] = {}
     ranks: dict[str, int] = {}
     for attribute in attributes:
@@ -139,21 +168,33 @@ def _found(attributes: list[_Attribute]) -> dict[str, Any]:
         slot, rank = known
         if rank >= ranks.get(slot, 99):
             continue
-        value = _value(attribute, number=slot in _NUMBERS)
+        try:
+            value = read(attribute, slot in _NUMBERS)
+        except ValueError as error:
+            raise Malformed(attribute.key, "is not what its name promises") from error
         if value is not None and value != "":
-            found[slot], ranks[slot] = value, rank
+            found[slot], ranks[slot] = _checked(attribute.key, slot, value), rank
     return found
 
 
-def _value(attribute: _Attribute, *, number: bool) -> float | str | None:
+def _checked(key: str, slot: str, value: float | str) -> float | str:
+    if isinstance(value, str):
+        if len(value) > LONGEST and slot != "error":
+            raise Malformed(key, f"is longer than {LONGEST:,} characters")
+    elif not math.isfinite(value):
+        raise Malformed(key, "is not a finite number")
+    return value
+
+
+def _value(attribute: _Attribute, number: bool) -> float | str | None:
     try:
         value = _VALUE.decode(attribute.value)
-        if not number:
-            return value.string_value
-        found = value.int_value if value.int_value is not None else value.double_value
-        return float(value.string_value) if found is None and value.string_value else found
-    except (msgspec.DecodeError, ValueError) as error:
-        raise _Malformed(attribute.key, "is not what its name promises") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if not number:
+        return value.string_value
+    found = value.int_value if value.int_value is not None else value.double_value
+    return float(value.string_value) if found is None and value.string_value else found
 
 
 def _calls_model(found: dict[str, Any]) -> bool:
@@ -181,7 +222,7 @@ def _where(found: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
     return place.managed_service_id or provider, place.cloud_id, place.cloud_region
 
 
-def _record(row: int, span: _Span, found: dict[str, Any], resource: dict[str, Any]) -> Record:
+def _record(row: int, span: Span, found: dict[str, Any], resource: dict[str, Any]) -> Record:
     service, cloud, region = _where(found)
     passed_ns = span.end_time_unix_nano - span.start_time_unix_nano
     first_chunk_s = found.get("first_chunk_s")
@@ -214,14 +255,31 @@ def _record(row: int, span: _Span, found: dict[str, Any], resource: dict[str, An
     )
 
 
-def _outcome(row: int, span: _Span, resource: dict[str, Any]) -> Outcome:
+def outcome_of(
+    row: int, span: Span, attributes: Iterable[Any], read: ReadValue, *, status: Any, resource: dict[str, Any]
+) -> Outcome:
+    """What a span tells.
+
+    Parameters
+    ----------
+    row
+        Its number.
+    span
+        Which one it is.
+    attributes, read
+        See `found_in`.
+    status
+        Code of its status, as a number or by name.
+    resource
+        What its resource says.
+    """
     try:
-        found = _found(span.attributes)
-    except _Malformed as error:
+        found = found_in(attributes, read)
+    except Malformed as error:
         return Rejected(row, *error.args)
     if not _calls_model(found):
         return Skipped(row, "not-inference")
-    failed = "error" in found or (span.status is not None and span.status.code in _FAILED)
+    failed = "error" in found or status in _FAILED
     if failed and not found.get("input") and not found.get("output"):
         return Skipped(row, "failed")
     return _record(row, span, found, resource)
@@ -229,10 +287,18 @@ def _outcome(row: int, span: _Span, resource: dict[str, Any]) -> Outcome:
 
 # --- Calls that two instrumentations describe -------------------------------------------------------------------------
 
-_Tokens = tuple[float, float]
+Tokens = tuple[float, float]
+
+Place = Literal["alone", "repeat", "between"]
+"""A span that tells its own, one that tells another's call again, and one without a call that lies between others."""
 
 
-class _Nesting:
+def tokens_of(record: Record | None) -> Tokens | None:
+    """Tokens in and out of a call; None where there is none."""
+    return None if record is None else (record.input_tokens or 0, record.output_tokens or 0)
+
+
+class Nesting:
     """Spans inside each other that tell the same call twice, as those of a framework and of its client do.
 
     A span repeats what is inside it where its tokens are those of one call there, or of all of them together. Spans in
@@ -251,29 +317,53 @@ class _Nesting:
     """Spans to wait for; ends of one trace lie close to each other."""
 
     def __init__(self) -> None:
-        self.inside: dict[str, list[_Tokens]] = {}
-        self.around: dict[str, _Tokens] = {}
+        self.inside: dict[str, list[Tokens]] = {}
+        self.around: dict[str, Tokens] = {}
 
-    def repeats(self, span: _Span, record: Record | None) -> bool:
-        """Take note of a span, with its record where it calls a model; whether another one told of the call."""
-        key, parent = span.trace_id + span.span_id, span.trace_id + span.parent_span_id
+    def place(self, span: Span, tokens: Tokens | None) -> Place:
+        """Take note of a span, with the tokens of its call where it is one, and say what it is to those before."""
+        key, parent = _key_and_parent(span)
         inside = self.inside.pop(key, [])
-        around = self.around.get(parent) if span.parent_span_id else None
-        tokens = None if record is None else (record.input_tokens or 0, record.output_tokens or 0)
+        around = None if parent is None else self.around.get(parent)
         if tokens is None or sum(tokens) == 0:
             up, down, is_repeat = inside, around, False
         else:
             total = tuple(map(sum, zip(*inside, strict=True)))
             up, down, is_repeat = [tokens], tokens, tokens in (around, total, *inside)
-        if up and span.parent_span_id:
-            waiting = self.inside.get(parent)
-            if waiting is None:
-                self._keep(self.inside, parent, [*up])
-            else:
-                waiting += up
+        if up and parent is not None:
+            self._wait(parent, up)
         if down is not None:
             self._keep(self.around, key, down)
-        return is_repeat
+        if is_repeat:
+            return "repeat"
+        return "between" if parent is not None and (inside or around is not None) else "alone"
+
+    def load(self, spans: Iterable[tuple[Span, Tokens | None]]) -> None:
+        """Take note of spans that were placed before, with the tokens of their calls, in whatever order they come."""
+        parents: dict[str, str | None] = {}
+        calls: dict[str, Tokens] = {}
+        for span, tokens in spans:
+            key, parents[key] = _key_and_parent(span)
+            if tokens is not None and sum(tokens) != 0:
+                calls[key] = tokens
+        outer: dict[str, str | None] = {}
+        for key in parents:
+            if key not in calls:
+                around = _outwards(key, parents, calls, outer)
+                if around in calls:
+                    self._keep(self.around, key, calls[around])
+        for key, tokens in calls.items():
+            self._keep(self.around, key, tokens)
+            missing = _outwards(parents[key], parents, calls, outer)
+            if missing is not None and missing not in calls:
+                self._wait(missing, [tokens])
+
+    def _wait(self, key: str, inside: Sequence[Tokens]) -> None:
+        waiting = self.inside.get(key)
+        if waiting is None:
+            self._keep(self.inside, key, [*inside])
+        else:
+            waiting += inside
 
     def _keep(self, kept: dict[str, Any], key: str, value: Any) -> None:
         kept[key] = value
@@ -281,17 +371,35 @@ class _Nesting:
             del kept[next(iter(kept))]
 
 
-def _without_repeats(entries: list[tuple[_Span, Outcome]], nesting: _Nesting) -> Iterator[Outcome]:
-    """The outcomes of a document's spans, in their order; what is inside is looked at before what is around it."""
+def _key_and_parent(span: Span) -> tuple[str, str | None]:
+    return span.trace_id + span.span_id, span.trace_id + span.parent_span_id if span.parent_span_id else None
+
+
+def _outwards(
+    key: str | None, parents: dict[str, str | None], calls: dict[str, Tokens], outer: dict[str, str | None]
+) -> str | None:
+    """The nearest call that a span is or lies in, else the nearest span that was not met; `outer` is what was found."""
+    passed = []
+    while key is not None and key in parents and key not in calls and key not in outer:
+        outer[key] = None  # where spans lie in a circle, it ends here
+        passed.append(key)
+        key = parents[key]
+    found = None if key is None else outer.get(key, key)
+    outer.update(dict.fromkeys(passed, found))
+    return found
+
+
+def inner_first(spans: Sequence[Span]) -> list[int]:
+    """Positions of spans in the order in which they are to be placed: what is inside goes before what is around it."""
+    return sorted(range(len(spans)), key=lambda i: (spans[i].end_time_unix_nano, -spans[i].start_time_unix_nano))
+
+
+def _without_repeats(entries: list[tuple[Span, Outcome]], nesting: Nesting) -> Iterator[Outcome]:
+    """The outcomes of a document's spans, in their order."""
     outcomes = [outcome for _, outcome in entries]
-    inner_first = sorted(
-        range(len(entries)),
-        key=lambda i: (entries[i][0].end_time_unix_nano, -entries[i][0].start_time_unix_nano),
-    )
-    for i in inner_first:
+    for i in inner_first([span for span, _ in entries]):
         span, outcome = entries[i]
-        record = outcome if isinstance(outcome, Record) else None
-        if nesting.repeats(span, record):
+        if nesting.place(span, tokens_of(outcome if isinstance(outcome, Record) else None)) == "repeat":
             outcomes[i] = Merged(outcome.row)
     yield from outcomes
 
@@ -299,35 +407,40 @@ def _without_repeats(entries: list[tuple[_Span, Outcome]], nesting: _Nesting) ->
 # --- Documents --------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1024)
 def _resource(raw: bytes) -> dict[str, Any]:
-    """What a resource says; nothing where it cannot be read. Documents repeat the few that there are."""
+    """What a resource says; nothing where it cannot be read."""
     try:
-        return _found(_RESOURCE.decode(raw).attributes)
-    except (msgspec.DecodeError, _Malformed):
+        return found_in(_RESOURCE.decode(raw).attributes, _value)
+    except (msgspec.DecodeError, RecursionError, Malformed):
         return {}
 
 
-def _entries(document: _Document, row: int) -> Iterator[tuple[_Span, Outcome]]:
+_known_resource = lru_cache(maxsize=1024)(_resource)
+"""Documents repeat the few that there are."""
+
+
+def entries_of(document: Document, row: int = 1) -> Iterator[tuple[Span, Outcome]]:
     """The spans of a document and their outcomes, numbered from a row on."""
     for resource_spans in document.resource_spans:
-        resource = _resource(bytes(resource_spans.resource))
+        raw_resource = bytes(resource_spans.resource)
+        resource = (_known_resource if len(raw_resource) <= _BIGGEST_KEPT else _resource)(raw_resource)
         for scope in resource_spans.scope_spans:
             for raw in scope.spans:
                 try:
                     span = _SPAN.decode(raw)
-                except msgspec.DecodeError as error:
-                    yield _Span(), Rejected(row, *field_and_reason(error))
+                except (msgspec.DecodeError, RecursionError) as error:
+                    yield Span(), Rejected(row, *field_and_reason(error))
                 else:
-                    yield span, _outcome(row, span, resource)
+                    status = None if span.status is None else span.status.code
+                    yield span, outcome_of(row, span, span.attributes, _value, status=status, resource=resource)
                 row += 1
 
 
 def _read(source: Source, state: dict[str, Any]) -> Iterator[Outcome]:
     """One outcome a span, numbered through the file; and one for each document of metrics or logs."""
-    nesting = state.setdefault("opentelemetry", _Nesting())
+    nesting = state.setdefault("opentelemetry", Nesting())
     row = 0
-    for _, document in source.decoded(_Document):
+    for _, document in source.decoded(Document):
         for name, given, what in (
             ("resourceMetrics", document.resource_metrics, "metrics hold totals without their requests"),
             ("resourceLogs", document.resource_logs, "log records repeat what spans tell"),
@@ -335,7 +448,7 @@ def _read(source: Source, state: dict[str, Any]) -> Iterator[Outcome]:
             if given is not msgspec.UNSET:
                 row += 1
                 yield Rejected(row, name, f"{what}: export traces instead")
-        entries = list(_entries(document, row + 1))
+        entries = list(entries_of(document, row + 1))
         row += len(entries)
         yield from _without_repeats(entries, nesting)
 

@@ -1,0 +1,1 @@
+"""HTTP endpoints, by what they are about."""
