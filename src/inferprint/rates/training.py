@@ -49,6 +49,11 @@ class Training:
     fine_tuning_missing: tuple[str, ...] = ()
 
 
+def tells_of_training(model: Model) -> bool:
+    """Whether a model's record has anything to say of training: that of nearly all has not."""
+    return model.fine_tuned_from is not None or any(getattr(model, name) is not None for name, _ in SPENT.values())
+
+
 @dataclass(frozen=True, slots=True)
 class _Spent:
     """Figures of one training, why some are missing, and the fields that would give them."""

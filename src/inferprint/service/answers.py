@@ -8,7 +8,7 @@ from typing import Any
 from inferprint._version import __version__
 from inferprint.catalogue import Catalogue
 from inferprint.estimate import Result
-from inferprint.rates.training import Training, training_of
+from inferprint.rates.training import Training, tells_of_training, training_of
 from inferprint.service.engine import Outcome
 from inferprint.service.records import shown_model, shown_node
 from inferprint.units import MS_PER_S
@@ -58,22 +58,25 @@ def row_of(outcome: Outcome, catalogue: Catalogue, *, debug: bool, extended: boo
     if result is None:
         return {"total_impact": NO_FIGURES, "error": outcome.error}
     inference = metrics_of(result)
-    training = training_of(catalogue, catalogue.models[result.machine.model])
-    n = result.request.n_requests
-    parts = {"training_impact": training.training, "fine_tuning_impact": training.fine_tuning}
-    shares = {name: share for name, part in parts.items() if (share := share_of(part, n)) is not None}
-    row: Data = {"inference_impact": inference, **shares, "total_impact": added([inference, *shares.values()])}
+    row: Data = {"inference_impact": inference, "total_impact": inference}
+    model = catalogue.models[result.machine.model]
+    if extended or tells_of_training(model):
+        training = training_of(catalogue, model)
+        parts = {"training_impact": training.training, "fine_tuning_impact": training.fine_tuning}
+        n = result.request.n_requests
+        shares = {name: share for name, part in parts.items() if (share := share_of(part, n)) is not None}
+        row |= shares
+        row["total_impact"] = added([inference, *shares.values()])
+        if extended:
+            row |= extended_of(result, training)
     if debug:
         row["debug"] = debug_of(result, catalogue)
-    if extended:
-        row |= extended_of(result, training)
     return row
 
 
 def metrics_of(result: Result) -> Data:
     """Central values."""
-    found = {name: result.range(name) for name in METRICS}
-    return {name: value.value for name, value in found.items() if value is not None}
+    return {name: value.value for name in METRICS if (value := result.range(name)) is not None}
 
 
 def share_of(part: Mapping[str, float | None] | None, n_requests: float) -> Data | None:

@@ -62,6 +62,7 @@ def api() -> FastAPI:
     )
     for router in (impact.router, usage.router, traces.router, operations.router, catalogue.router):
         app.include_router(router)
+    app.router.routes.insert(0, impact.direct())
     _handle_errors(app)
     app.openapi = lambda: described(app)  # type: ignore[method-assign]
     return app

@@ -30,11 +30,21 @@ class CheckedRoute(APIRoute):
 
     def _check(self, request: Request) -> None:
         operation = request.app.openapi()["paths"][self.path_format][request.method.lower()]
-        known = sorted(found["name"] for found in operation.get("parameters", ()) if found["in"] == "query")
-        for name in request.query_params:
-            if name not in known:
-                allowed = f"Known: {', '.join(known)}." if known else "This endpoint has none."
-                raise BadRequest(f"unknown parameter '{name}'", field=name, reason=allowed, code="unknown_parameter")
+        check_parameters(request, *(x["name"] for x in operation.get("parameters", ()) if x["in"] == "query"))
+
+
+def check_parameters(request: Request, *known: str) -> None:
+    """Refuse a parameter that is not known.
+
+    Raises
+    ------
+    BadRequest
+        Naming it, and those that there are.
+    """
+    for name in request.query_params if request.scope["query_string"] else ():
+        if name not in known:
+            allowed = f"Known: {', '.join(sorted(known))}." if known else "This endpoint has none."
+            raise BadRequest(f"unknown parameter '{name}'", field=name, reason=allowed, code="unknown_parameter")
 
 
 def flag(request: Request, name: str) -> bool:
@@ -45,6 +55,8 @@ def flag(request: Request, name: str) -> bool:
     BadRequest
         Anything else.
     """
+    if not request.scope["query_string"]:
+        return False
     given = request.query_params.get(name, "false")
     if given not in _FLAGS:
         reason = f"One of {', '.join(_FLAGS)}."
