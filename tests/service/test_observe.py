@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inferprint.service.caller import Caller
 from inferprint.service.engine import Outcome
+from inferprint.service.ledger import Kept
 from inferprint.service.observe import GONE, LOG, JsonLines, Metrics, Observed, log_config
 
 SECRET = "ipk_aaaaaaaaaaaa_secret"
@@ -262,7 +263,7 @@ def test_requests_are_counted_by_endpoint(app):
 def test_rows_are_counted_by_what_became_of_them(app):
     good, bad = Outcome({}, None, None), Outcome({}, None, {"code": "unknown_name", "message": ""})
     app.state.metrics.rows("/v1/impact", [good, bad, good])
-    app.state.metrics.ledger("stored", 5)
+    app.state.metrics.ledger([Kept("stored", "estimated")] * 5)
     found = samples(app)
     assert found["inferprint_rows_total", ("endpoint", "/v1/impact"), ("outcome", "estimated")] == 2
     assert found["inferprint_rows_total", ("endpoint", "/v1/impact"), ("outcome", "unestimated")] == 1

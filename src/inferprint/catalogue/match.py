@@ -9,11 +9,11 @@ the host's own spelling, a date, the format of the weights. What is part of a na
 from __future__ import annotations
 
 import difflib
-import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from inferprint.catalogue.caching import kept
 from inferprint.catalogue.compose import fold, model_key
 from inferprint.catalogue.countries import ISO3
 from inferprint.catalogue.load import Catalogue
@@ -270,7 +270,7 @@ PEELS: tuple[tuple[str, Callable[[_Peeling], bool]], ...] = (
 """Decorations in the order in which they are taken away; the name is looked up after each."""
 
 
-@functools.lru_cache(maxsize=4096)
+@kept(4096)
 def resolve_model(catalogue: Catalogue, name: str) -> ModelMatch:
     """The model that a name found in the wild denotes.
 
@@ -418,7 +418,7 @@ def _unknown(catalogue: Catalogue, folder: str, name: str, asked: str) -> Unknow
 _LISTED = {folder: f"inferprint catalog {folder} QUERY" for folder in KIND_OF}
 
 
-@functools.lru_cache(maxsize=4096)
+@kept(1024)
 def _nearest(catalogue: Catalogue, folder: str, asked: str) -> tuple[str, ...]:
     """Up to five ids nearest to a name; what is asked in vain is often asked again."""
     index = dict(catalogue.names(folder))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 from inferprint.catalogue import Catalogue
+from inferprint.catalogue.caching import kept
 from inferprint.errors import InvalidInput
 from inferprint.sizing.price import HostFit, Offer, SizePrediction, predict_size
 
@@ -34,7 +34,7 @@ def offers_of(catalogue: Catalogue, model: str) -> tuple[Offer, ...]:
     )
 
 
-@lru_cache(maxsize=128)
+@kept(8)
 def _fits(catalogue: Catalogue, form: str) -> dict[str, HostFit]:
     """Regressions of a form by host; a catalogue never changes once made."""
     return {
@@ -52,7 +52,7 @@ def _fits(catalogue: Catalogue, form: str) -> dict[str, HostFit]:
     }
 
 
-@lru_cache(maxsize=16384)
+@kept(16384)
 def size_from_price(
     catalogue: Catalogue, model: str, target: str, form: str = "default", release_date: str | None = None
 ) -> SizePrediction | None:

@@ -36,15 +36,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises
     ------
-    Away
-        The database cannot be reached.
     InferprintError
-        A folder of records that breaks the schema, or a database that a newer version has made.
+        A folder of records that breaks the schema, or a database that cannot be reached or that a newer version made.
     """
     base = Catalogue.packaged().with_folder(settings.catalog) if settings.catalog else default_catalogue()
     app = api()
-    app.state.service = _service(settings, base)
     app.state.metrics = Metrics(base.version)
+    app.state.service = _service(settings, base, app.state.metrics)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(Observed, metrics=app.state.metrics)
     return app
@@ -68,7 +66,7 @@ def api() -> FastAPI:
     return app
 
 
-def _service(settings: Settings, base: Catalogue) -> Service:
+def _service(settings: Settings, base: Catalogue, metrics: Metrics) -> Service:
     database = Database(settings.database_url)
     database.migrate()
     catalogues = Catalogues(base, database)
@@ -78,7 +76,7 @@ def _service(settings: Settings, base: Catalogue) -> Service:
         keys=Keys(database),
         catalogues=catalogues,
         engine=Engine(catalogues, settings),
-        ledger=Ledger(database, catalogues),
+        ledger=Ledger(database, catalogues, metrics.ledger),
     )
 
 

@@ -173,6 +173,7 @@ def _sqlite(url: URL) -> Engine:
     """An engine that syncs every commit to disk, and whose readers and writer do not wait for each other."""
     engine = sqlalchemy.create_engine(
         url,
+        hide_parameters=True,
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=CONNECT_S,
@@ -204,6 +205,7 @@ def _postgresql(url: URL) -> Engine:
         raise InvalidInput("database", f"sslmode '{mode}' is unknown", hint=f"One of {', '.join(_SSL_MODES)}.")
     engine = sqlalchemy.create_engine(
         url.difference_update_query(["sslmode"]).update_query_dict({"application_name": "inferprint"}),
+        hide_parameters=True,
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=CONNECT_S,

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -129,6 +129,8 @@ class Ledger:
         Where it is kept.
     catalogues
         The records of each owner, in which summaries find the cards of what was kept.
+    told
+        Called with what became of rows, once they are committed: to count them.
 
     Attributes
     ----------
@@ -136,8 +138,11 @@ class Ledger:
         Taken by who asks for much.
     """
 
-    def __init__(self, database: Database, catalogues: Catalogues) -> None:
+    def __init__(
+        self, database: Database, catalogues: Catalogues, told: Callable[[Sequence[Kept]], None] | None = None
+    ) -> None:
         self.database, self.catalogues = database, catalogues
+        self._told = told
         self.turns = threading.BoundedSemaphore(AT_A_TIME)
         self._changed = threading.Condition()
         self._waiting: deque[_Submission] = deque()
@@ -200,7 +205,10 @@ class Ledger:
             entries = await run_in_threadpool(self.entries, caller, outcomes, source=source, merged=merged, ids=ids)
         else:
             entries = self.entries(caller, outcomes, source=source, merged=merged, ids=ids)
-        return await asyncio.wrap_future(self.submit(entries))
+        kept = await asyncio.wrap_future(self.submit(entries))
+        if self._told is not None:
+            self._told(kept)
+        return kept
 
     def entries(
         self,

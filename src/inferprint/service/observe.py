@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from inferprint.service.engine import Outcome
+    from inferprint.service.ledger import Kept
 
 LOG = logging.getLogger("inferprint.service")
 
@@ -99,9 +100,10 @@ class Metrics:
             if number:
                 self._rows.labels(endpoint, outcome).inc(number)
 
-    def ledger(self, status: str, number: int = 1) -> None:
+    def ledger(self, kept: Iterable[Kept]) -> None:
         """Count rows that were given to the ledger: "stored", "repeated", "updated", "conflict"."""
-        self._ledger.labels(status).inc(number)
+        for one in kept:
+            self._ledger.labels(one.status).inc()
 
     def response(self) -> Response:
         """All metrics in the exposition format of Prometheus."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from inferprint.catalogue import Catalogue, resolve_model
+from inferprint.catalogue.caching import kept
 from inferprint.errors import InvalidInput, UnknownName
 from inferprint.estimate import Request
 from inferprint.estimate.request import FIELDS
@@ -77,7 +77,7 @@ def model_of(catalogue: Catalogue, row: Mapping[str, Any]) -> str | None:
     return next((name for name in stated if is_known(catalogue, name)), stated[0])
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def is_known(catalogue: Catalogue, model: str) -> bool:
     """Whether the catalogue has a model of this name."""
     try:

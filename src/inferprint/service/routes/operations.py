@@ -34,7 +34,7 @@ async def status(request: Request) -> Response:
 def _status(service: Service) -> dict[str, object]:
     """Whether the database answers."""
     try:
-        with service.database.begin():
+        with service.database.begin(write=False):
             return {"ready": True}
     except Away as error:
         return {"ready": False, "reason": error.message}

@@ -101,6 +101,7 @@ async def report_usage(
     rows = [{name: value for name, value in row.items() if value is not None} for row in _BODY.decode(body)["rows"]]
     ids = _ids(rows, idempotency_key)
     outcomes = await service.engine.estimated(caller.owner_id, rows)
+    request.app.state.metrics.rows(SOURCE, outcomes)
     kept = await service.ledger.keep(caller, outcomes, source=SOURCE, ids=ids)
     return answer(_told(ids, outcomes, kept))
 
