@@ -29,7 +29,6 @@ NEEDED = (
     "alembic",
     "fastapi",
     "httptools",
-    "limits",
     "msgspec",
     "pg8000",
     "prometheus_client",
