@@ -15,5 +15,5 @@ compile() { # OUTPUT EXTRAS...
 
 compile requirements/runtime.txt --extra run "$@"
 compile requirements/serve.txt --extra serve --constraints requirements/runtime.txt "$@"
-compile requirements/dev.txt --extra run --extra serve --extra fit --extra validate --extra dev \
+compile requirements/dev.txt --extra run --extra serve --extra measure --extra fit --extra validate --extra dev \
     --constraints requirements/serve.txt "$@"

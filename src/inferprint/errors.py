@@ -7,7 +7,9 @@
     ├── LimitNotMet           a limit that no batch, or no configuration of a plan, keeps
     ├── Undisclosed           a value that is needed, that nobody has published and that was not given
     ├── CatalogueError        a data file or artefact that breaks the schema
-    └── FileProblem           a usage file that cannot be read, mapped or written
+    ├── FileProblem           a usage file that cannot be read, mapped or written
+    ├── EndpointProblem       a server that is to be measured and cannot be: away, refusing, not understood
+    └── MeterProblem          a meter, or a server's counters, missing, unreadable or with readings that cannot be
 
 Each message says what was asked, what is nearest and what to do next. The command line prints it and exits with 2.
 """
@@ -155,3 +157,11 @@ class CatalogueError(InferprintError):
 
 class FileProblem(InferprintError):
     """A usage file cannot be read, mapped or written."""
+
+
+class MeterProblem(InferprintError):
+    """A meter or a server's counters are not there, cannot be read, or give readings that cannot be."""
+
+
+class EndpointProblem(InferprintError):
+    """A server that is to be measured cannot be reached, refuses, or does not answer as it is to."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from inferprint.calibration.observations import MEDIA, Observation, Observations, Quantity, Refusal
 from inferprint.catalogue import Catalogue
 from inferprint.errors import InferprintError
+from inferprint.rates.engines import ENGINES
 from inferprint.rates.ideal import IdealRequest, ideal_request
 
 Array = NDArray[np.float64]
@@ -106,7 +107,7 @@ def design_of(observations: Observations, quantities: Iterable[Quantity], catalo
     for quantity in quantities:
         for item in observations.of(quantity):
             try:
-                ideal = ideal_request(catalogue, item.setup, item.work)
+                ideal = ideal_request(catalogue, item.setup, item.work, cached=item.cached)
             except InferprintError as error:
                 found.refused.append(Refusal(item.row_id, item.source, quantity, error.message))
             else:
@@ -136,4 +137,5 @@ def _target(item: Observation, ideal: IdealRequest) -> float:
 
 def _working(ideal: IdealRequest, item: Observation) -> float:
     """Devices that work at a time: one where layers lie one after the other."""
-    return 1.0 if item.setup.engine == "eager" else ideal.devices
+    engine = item.setup.engine
+    return 1.0 if engine is not None and ENGINES[engine].split == "layers" else ideal.devices

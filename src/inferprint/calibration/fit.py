@@ -18,7 +18,7 @@ from inferprint.calibration.observations import Observations, Quantity, Refusal
 from inferprint.calibration.regression import Fitted, Spec, fit, ordinary_least_squares, predict
 from inferprint.calibration.scores import FEW_MODELS_TAIL, TAIL, bounds_by_kind
 from inferprint.calibration.wall import Wall
-from inferprint.catalogue import Catalogue
+from inferprint.catalogue import Catalogue, Form
 from inferprint.quantities import Z95, Range
 
 
@@ -202,9 +202,28 @@ def _digits(value: float, digits: int = 6) -> str:
     return f"{value:.{digits}g}"
 
 
-def _form_text(form: str, quantity: str, of: tuple[int, str, datetime.date], content: _Content) -> str:
-    """A form as a TOML table; `of` holds the number of rows, the fingerprint of the data and the date."""
-    rows, print_of_data, date = of
+def form_text(form: Form) -> str:
+    """A form as a TOML table."""
+    size = len(form.terms) + len(form.effects)
+    matrix = np.zeros((size, size))
+    matrix[np.tril_indices(size)] = form.covariance
+    of = form.rows, form.fingerprint, datetime.date.fromisoformat(form.origin("terms").date)
+    content = _Content(form.terms, form.effects, matrix, form.residual)
+    return _form_text(form.id, form.quantity, of, content, (form.status, form.origin("terms").source))
+
+
+def _form_text(
+    form: str,
+    quantity: str,
+    of: tuple[int, str, datetime.date],
+    content: _Content,
+    whose: tuple[str, str] = ("fitted", "calibration"),
+) -> str:
+    """A form as a TOML table.
+
+    `of` holds the number of rows, the fingerprint of the data and the date; `whose` the status and the source.
+    """
+    (rows, print_of_data, date), (status, source) = of, whose
     matrix = content.covariance
     triangle = ", ".join(_digits(matrix[i, j], 4) for i in range(len(matrix)) for j in range(i + 1))
     lines = [
@@ -212,11 +231,11 @@ def _form_text(form: str, quantity: str, of: tuple[int, str, datetime.date], con
         "[[form]]",
         f'id = "{form}"',
         f'quantity = "{quantity}"',
-        'status = "fitted"',
+        f'status = "{status}"',
         f"rows = {rows}",
         f'fingerprint = "{print_of_data}"',
         f"covariance = [{triangle}]",
-        'source = "calibration"',
+        f'source = "{source}"',
         f'date = "{date.isoformat()}"',
         'quality = "medium"',
         "",

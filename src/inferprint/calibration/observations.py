@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from inferprint.calibration.benchmarks.base import MEDIA_WORDS, USUAL_PROMPTS, Benchmark, engine_of
-from inferprint.catalogue import Catalogue, resolve_gpu, resolve_model, resolve_precision
+from inferprint.catalogue import Catalogue, Gpu, resolve_gpu, resolve_model, resolve_node, resolve_precision
+from inferprint.catalogue.compose import fold
 from inferprint.discovery import members
 from inferprint.errors import FileProblem, InferprintError
 from inferprint.modalities.media import MediaWork, Size
@@ -69,6 +71,8 @@ class Observation:
         In a fit; 0 for a row that is only compared with.
     assumed
         What the row did not state and was filled in.
+    cached
+        Tokens of the prompt that were read from a cache [tokens].
     """
 
     row_id: str
@@ -79,6 +83,7 @@ class Observation:
     setup: MachineSetup
     weight: float
     assumed: tuple[str, ...] = ()
+    cached: float = 0.0
 
     @property
     def tokens(self) -> TextWork:
@@ -100,11 +105,15 @@ class Refusal:
 
 @dataclass(slots=True)
 class Observations:
-    """What a set of files holds; `silent` rows measure nothing that is known here."""
+    """What a set of files holds; `silent` rows measure nothing that is known here.
+
+    `unknown_nodes` counts the rows of nodes that the catalogue does not hold: their accelerator alone is looked at.
+    """
 
     kept: list[Observation] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     silent: int = 0
+    unknown_nodes: Counter[str] = field(default_factory=Counter)
 
     def of(self, quantity: Quantity) -> list[Observation]:
         """The values of one quantity."""
@@ -152,10 +161,21 @@ def read_own(catalogue: Catalogue) -> Observations:
     return read_files(sorted(data_folder().glob("*/*.csv")), catalogue)
 
 
-def read_files(paths: Iterable[Path], catalogue: Catalogue, *, fit_unknown: bool = False) -> Observations:
+def read_files(
+    paths: Iterable[Path],
+    catalogue: Catalogue,
+    *,
+    fit_unknown: bool = False,
+    on_nodes: bool = False,
+    of_node: str | None = None,
+    host_w: float | None = None,
+) -> Observations:
     """Measured values of several files; a measurement that two of them hold is taken once.
 
     `fit_unknown` gives rows of sources that this package does not hold a weight in fits: they are the caller's own.
+    With `on_nodes` a row that names a node of the catalogue is of that node; else of its accelerator alone. With
+    `of_node` rows that name another node are refused. `host_w` is what a machine draws at work beside its accelerators
+    [W], by which energy at the wall becomes theirs; of a node that a row is of, what its record says.
 
     Raises
     ------
@@ -165,7 +185,13 @@ def read_files(paths: Iterable[Path], catalogue: Catalogue, *, fit_unknown: bool
     found, seen = Observations(), dict[tuple[object, ...], Path]()
     for path in dict.fromkeys(paths):
         for row in rows_of(path):
-            items = _read_row(row, catalogue)
+            other = row.get("node_id", "").strip()
+            if not on_nodes or not _node_is_known(row, catalogue, found):
+                row["node_id"] = ""
+            items = _read_row(row, catalogue, host_w)
+            if of_node is not None and other and fold(other) != fold(of_node):
+                reason = f"measured on the node {other}"
+                items = [Refusal(item.row_id, item.source, item.quantity, reason) for item in items]
             found.silent += not items
             for item in items:
                 # Equal rows of one file are repeats; of two files, one measurement that both hold.
@@ -179,10 +205,21 @@ def read_files(paths: Iterable[Path], catalogue: Catalogue, *, fit_unknown: bool
     return found
 
 
+def _node_is_known(row: Row, catalogue: Catalogue, found: Observations) -> bool:
+    """Whether a row names a node of the catalogue; one that it does not hold is counted."""
+    name = row.get("node_id", "").strip()
+    if not name:
+        return False
+    if fold(name) in catalogue.names("nodes"):
+        return True
+    found.unknown_nodes[name] += 1
+    return False
+
+
 def _identity(item: Observation | Refusal) -> tuple[object, ...]:
     if isinstance(item, Refusal):
         return item.source, item.row_id, item.quantity
-    return item.source, item.quantity, item.setup, item.work, round(math.log(item.measured), 6)
+    return item.source, item.quantity, item.setup, item.work, item.cached, round(math.log(item.measured), 6)
 
 
 NEEDED_COLUMNS = ("row_id", "gpu")
@@ -207,14 +244,14 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _read_row(row: Row, catalogue: Catalogue) -> list[Observation | Refusal]:
+def _read_row(row: Row, catalogue: Catalogue, host_w: float | None) -> list[Observation | Refusal]:
     """Everything that a row measures."""
     found: list[Observation | Refusal] = []
     for quantity, measures in QUANTITIES.items():
         if not measures(row):
             continue
         try:
-            found.append(_observation(row, quantity, catalogue))
+            found.append(_observation(row, quantity, catalogue, host_w))
         except (_Refused, InferprintError) as error:
             reason = error.message if isinstance(error, InferprintError) else str(error)
             found.append(Refusal(row.get("row_id", ""), row.get("source", ""), quantity, reason))
@@ -259,12 +296,19 @@ def _alone(row: Row) -> bool:
     return row.get("serving_mode", "").startswith("single_stream")
 
 
+def _prompt_alone(row: Row) -> bool:
+    """Whether a row is one prompt at a time, whose pass gives the only token of the answer."""
+    return row.get("serving_mode") == "prefill_only" and row.get("concurrency", "").strip() in ("1", "1.0")
+
+
 def _is_text(row: Row) -> bool:
     return any(name in row for name in ("n_out_tokens", "serving_mode", "energy_per_output_token_j"))
 
 
 QUANTITIES: Mapping[Quantity, Callable[[Row], bool]] = {
-    "single_request_duration": lambda row: _is_text(row) and _alone(row) and bool(row.get("duration_s")),
+    "single_request_duration": lambda row: (
+        _is_text(row) and (_alone(row) or _prompt_alone(row)) and bool(row.get("duration_s"))
+    ),
     "served_time_per_token": lambda row: (
         _is_text(row)
         and row.get("serving_mode") != "prefill_only"
@@ -280,7 +324,7 @@ QUANTITIES: Mapping[Quantity, Callable[[Row], bool]] = {
 """Whether a row measures a quantity."""
 
 
-def _observation(row: Row, quantity: Quantity, catalogue: Catalogue) -> Observation:
+def _observation(row: Row, quantity: Quantity, catalogue: Catalogue, host_w: float | None) -> Observation:
     """One value of a row.
 
     Raises
@@ -297,11 +341,56 @@ def _observation(row: Row, quantity: Quantity, catalogue: Catalogue) -> Observat
     if not row.get("precision_name"):
         # The card takes the format in which the model was published.
         assumed = (*assumed, "precision_name")
+    cached = _cached(row, work)
     setup = _setup(row, quantity, benchmark, work, catalogue)
-    measured = MEASURED[quantity](row)
+    if cached and (setup.batch_size or 1.0) > 1:
+        # The others of the batch find as much of their prompts.
+        setup = replace(setup, techniques=(*setup.techniques, f"prefix-caching:hit_rate={cached / work[0]!r}"))
+    if setup.node_id is not None and host_w is None:
+        host_w = catalogue.nodes[setup.node_id].host_active_power_w
+    measured = MEASURED[quantity](_of_device(row, catalogue.gpus[setup.gpu_id or ""], host_w))
+    weight = _weight(row, quantity, setup)
     return Observation(
-        row.get("row_id", ""), benchmark.name, quantity, measured, work, setup, _weight(row, quantity, setup), assumed
+        row.get("row_id", ""), benchmark.name, quantity, measured, work, setup, weight, assumed, cached=cached
     )
+
+
+def _cached(row: Row, work: TextWork) -> float:
+    """Tokens of the prompt that were read from a cache; none where the row does not say."""
+    cached = number(row, "n_cached_tokens") or 0.0
+    if cached > work[0]:
+        raise _Refused(f"n_cached_tokens is {cached:g}, more than the {work[0]:g} of the prompt")
+    return cached
+
+
+def _of_device(row: Row, gpu: Gpu, host_w: float | None) -> Row:
+    """A row whose energy is of the boundary of the device: a processor's package, a machine that is one device.
+
+    What the rest of a machine draws, where that is known, is taken off what was measured at the wall.
+    """
+    stated = row.get("energy_boundary", "")
+    package = stated in PACKAGES and gpu.device_class == "cpu" and gpu.power_boundary == "board"
+    if package or (stated == WALL and gpu.power_boundary == "system"):
+        return {**row, "energy_boundary": GPU_BOUNDARY}
+    if stated != WALL or host_w is None:
+        return row
+    rate = number(row, "system_output_tokens_per_s")
+    of_request = (number(row, "duration_s") or 0.0) / (number(row, "concurrency") or 1.0)
+    of_token = 1.0 / rate if rate else of_request / (number(row, "n_out_tokens") or math.inf)
+    seconds = {"energy_per_output_token_j": of_token, "energy_per_request_j": of_request}
+    without = {}
+    for name, busy in seconds.items():
+        joules = number(row, name)
+        if joules and busy:
+            if joules <= host_w * busy:
+                what = f"{joules:g} J at the wall is no more than the {host_w:g} W of the host take in {busy:.3g} s"
+                raise _Refused(f"{name}: {what}")
+            without[name] = repr(joules - host_w * busy)
+    return {**row, **without, "energy_boundary": GPU_BOUNDARY} if without else row
+
+
+PACKAGES = ("cpu_package", "cpu_package_dram")
+WALL = "system_wall_ac"
 
 
 def _media_observation(row: Row, quantity: Quantity, benchmark: Benchmark, catalogue: Catalogue) -> Observation:
@@ -365,7 +454,8 @@ MEASURED: Mapping[Quantity, Callable[[Row], float]] = {
 
 def _work(row: Row, quantity: Quantity, benchmark: Benchmark) -> tuple[TextWork, tuple[str, ...]]:
     """Prompt and answer length [tokens] and whether pictures are in the prompt; and what of it is assumed."""
-    n_out = 0.0 if quantity == "prompt_energy" else _needed(row, "n_out_tokens")
+    prompt = quantity == "prompt_energy" or (quantity == "single_request_duration" and _prompt_alone(row))
+    n_out = 0.0 if prompt else _needed(row, "n_out_tokens")
     if n_out == 0 and quantity in ("served_time_per_token", "energy_per_output_token"):
         raise _Refused("n_out_tokens is 0: there is no time or energy per output token")
     task = row.get("task", "").lower()
@@ -395,11 +485,16 @@ def _setup(row: Row, quantity: Quantity, benchmark: Benchmark, work: TextWork, c
         raise _Refused("prompts and answers run on separate workers, whose split is not stated")
     one = quantity in ("single_request_duration", "prompt_energy")
     requests = 1.0 if one else _needed(row, "concurrency")
+    if _alone(row):
+        # The mean over a while, pauses between the requests included.
+        requests = max(requests, 1.0)
     if requests < 1:
         raise _Refused(f"concurrency is {requests:g}: a batch has at least one request")
     replica, ranks = _layout(row, count)
+    node = row.get("node_id", "")
     return MachineSetup(
         model_id=model.id,
+        node_id=resolve_node(catalogue, node).id if node else None,
         gpu_id=gpu.id,
         gpu_count=int(count),
         replica_gpu_count=int(replica),

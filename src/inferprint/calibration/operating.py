@@ -23,7 +23,7 @@ from inferprint.errors import InferprintError
 from inferprint.modalities.text import TEXT
 from inferprint.rates import MachineCard, resolve_machine
 from inferprint.rates.draws import bounds
-from inferprint.rates.ideal import TextWork, text_features
+from inferprint.rates.ideal import text_features
 from inferprint.rates.situation import decode_per_token
 
 MIN_BATCHES = 3
@@ -88,7 +88,7 @@ def sweeps(observations: Observations) -> dict[tuple[object, ...], list[tuple[Ob
         if item.weight > 0:
             # Answers of a sampled set differ in length from run to run: they are no part of what a sweep is.
             alike = replace(item.setup, batch_size=None, traffic=None)
-            key = (item.source, alike, item.tokens[0], item.tokens[2], round(np.log2(item.tokens[1])))
+            key = (item.source, alike, item.tokens[0], item.cached, item.tokens[2], round(np.log2(item.tokens[1])))
             found[key].append((item, energies.get((item.source, item.row_id))))
     return {key: rows for key, rows in found.items() if len({item.setup.batch_size for item, _ in rows}) >= MIN_BATCHES}
 
@@ -177,13 +177,13 @@ def _point(item: Observation, energy: Observation | None, catalogue: Catalogue) 
         batch / item.measured,
         _bounded(card.draws.batch / per_token),
         joules,
-        _bounded(_energy_per_token(card, item.tokens, catalogue)),
+        _bounded(_energy_per_token(card, item, catalogue)),
     )
 
 
-def _energy_per_token(card: MachineCard, work: TextWork, catalogue: Catalogue) -> Array:
-    features = text_features(catalogue, catalogue.models[card.model], work, card.window)
-    per_token: Array = card.draws.energy @ features / work[1]
+def _energy_per_token(card: MachineCard, item: Observation, catalogue: Catalogue) -> Array:
+    features = text_features(catalogue, catalogue.models[card.model], item.tokens, card.window, item.cached)
+    per_token: Array = card.draws.energy @ features / item.tokens[1]
     return per_token
 
 

@@ -122,11 +122,11 @@ def validate(
 
 
 def _judged(item: Observation, card: MachineCard, catalogue: Catalogue) -> Judged:
-    ideal = ideal_request(catalogue, item.setup, item.work)
+    ideal = ideal_request(catalogue, item.setup, item.work, cached=item.cached)
     if isinstance(item.work, MediaWork):
         return _judged_media(item, item.work, card, ideal)
     _, n_out, _ = item.tokens
-    features = text_features(catalogue, catalogue.models[card.model], item.tokens, card.window)
+    features = text_features(catalogue, catalogue.models[card.model], item.tokens, card.window, item.cached)
     draws = card.draws
     energy = item.quantity == "energy_per_output_token"
     per = n_out if item.quantity != "single_request_duration" else 1.0

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from inferprint.catalogue.own import OWN_FORMS, QUANTITY_OF
 from inferprint.catalogue.schema import KIND_OF, KINDS, Content, Kind, Raw, checked, fail
 
 _DEFAULTS = ("source", "date", "quality")
@@ -146,6 +147,8 @@ def check_references(content: Content, places: Places) -> None:
                 if asked not in content[target]:
                     raise _dangling(where, subject, field, asked, content[target])
             _check_sense(where, subject, folder, raw)
+            if folder == "forms":
+                _check_form(where, subject, raw, content)
         if folder != "sources":
             name_index(folder, records, places)
     _check_one_default(content["grids"], places)
@@ -160,6 +163,66 @@ def _check_sense(where: str, subject: str, folder: str, raw: Raw) -> None:
     country = raw.get("country")
     if country is not None and not re.fullmatch("[A-Z]{2}", country):
         raise fail(where, f"{subject}: field 'country': '{country}' is no ISO 3166 code of two letters")
+
+
+def _check_form(where: str, subject: str, raw: Raw, content: Content) -> None:
+    """Refuse a form that gives another quantity than its id says, of an unknown node, or whose parts do not fit."""
+    general, at, node = raw["id"].partition("@")
+    known = OWN_FORMS if at else tuple(QUANTITY_OF)
+    if general not in known:
+        near = difflib.get_close_matches(general, known, n=1, cutoff=0.0)[0]
+        raise fail(where, f"{subject}: field 'id': there is no form '{general}'", f"Nearest: {near}")
+    if at and node not in content["nodes"]:
+        raise _dangling(where, subject, "id", node, content["nodes"])
+    if raw["quantity"] != QUANTITY_OF[general]:
+        what = f"field 'quantity' is '{raw['quantity']}', but {general} gives '{QUANTITY_OF[general]}'"
+        raise fail(where, f"{subject}: {what}")
+    for name, (value, low, _) in raw["terms"].items():
+        if low <= 0:
+            raise fail(where, f"{subject}: field 'terms.{name}' must be positive, is {value:g} from {low:g}")
+    if at:
+        _check_terms(where, subject, raw, content["forms"].get(general, {}))
+    if "all" not in raw["residual"]:
+        raise fail(where, f"{subject}: field 'residual' has no bounds called 'all'")
+    for name, (value, _, _) in raw["residual"].items():
+        if value:
+            raise fail(where, f"{subject}: field 'residual.{name}' must have the value 0, has {value:g}")
+    _check_covariance(where, subject, raw)
+
+
+def _check_terms(where: str, subject: str, raw: Raw, general: Raw) -> None:
+    """An own form has the terms of the general one, and none of effects that it lacks."""
+    for part in ("terms", "effects"):
+        there = general.get(part, {})
+        for name in raw.get(part, {}):
+            if name not in there:
+                near = difflib.get_close_matches(name, there, n=1, cutoff=0.0)
+                hint = f"Nearest: {near[0]}" if near else ""
+                raise fail(where, f"{subject}: field '{part}.{name}' is not in the general form", hint)
+    missing = [name for name in general.get("terms", {}) if name not in raw["terms"]]
+    if missing:
+        raise fail(where, f"{subject}: field 'terms' lacks {', '.join(missing)}, which the general form has")
+
+
+def _check_covariance(where: str, subject: str, raw: Raw) -> None:
+    """A covariance is the lower triangle over the terms and effects, and no variance is negative."""
+    found = raw.get("covariance", ())
+    size = len(raw["terms"]) + len(raw.get("effects", {}))
+    if found and len(found) != size * (size + 1) // 2:
+        wanted = f"the lower triangle of {size} terms and effects has {size * (size + 1) // 2}"
+        raise fail(where, f"{subject}: field 'covariance' has {len(found)} numbers; {wanted}")
+    variances = [found[i * (i + 3) // 2] for i in range(size)] if found else []
+    for row, variance in enumerate(variances):
+        if variance < 0:
+            raise fail(where, f"{subject}: field 'covariance' has a negative variance, {variance:g}, in row {row + 1}")
+    for row in range(size) if found else ():
+        for column in range(row):
+            if found[row * (row + 1) // 2 + column] ** 2 > variances[row] * variances[column] * (1 + _ROUNDED):
+                raise fail(where, f"{subject}: field 'covariance' has a correlation above 1 in row {row + 1}")
+
+
+_ROUNDED = 0.05
+"""Covariances are written with four digits, so that a correlation of 1 may come out a little higher."""
 
 
 def _check_shares(where: str, subject: str, mix: Mapping[str, list[float]]) -> None:

@@ -259,7 +259,8 @@ class Gpu(Record):
 class Node(Record):
     """A machine or cloud instance; host values exclude the accelerators and are the instance's own share.
 
-    `active_share` is the share of powered time in which it has at least one request, where that is known of this node.
+    `active_share` is the share of powered time in which it has at least one request, where that is known of this node;
+    `engine` the serving software that was measured on it, one of `rates.engines.ENGINES`.
     """
 
     cloud: str
@@ -276,6 +277,7 @@ class Node(Record):
     host_embodied_water_l: float | None = None
     use_life_years: float | None = None
     active_share: float | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -393,6 +395,9 @@ class Precision(Record):
 class Form(Record):
     """Coefficients of one learned form, with their covariance and the errors that it makes on what it has not seen.
 
+    The id "duration.served@NODE" is that of a node's own form, which stands for the general one where an estimate runs
+    on that node.
+
     Attributes
     ----------
     rows, fingerprint
@@ -406,12 +411,13 @@ class Form(Record):
         Of the logarithms of the terms, then of the effects, each in alphabetical order: the lower triangle, row by row.
     residual
         95 % bounds of ln(measured / predicted) on models left out of the fit, by kind of case; "all" is the pooled one.
+        In a form of one's own "model:ID" holds those of a model that was measured on the node.
     """
 
     quantity: Literal[
         "energy", "served-duration", "single-duration", "two-term", "wall-power", "media-energy", "media-duration"
     ]
-    status: Literal["provisional", "fitted"]
+    status: Literal["provisional", "fitted", "own"]
     rows: int = 0
     fingerprint: str = ""
     terms: Mapping[str, Range]

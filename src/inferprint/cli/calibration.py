@@ -17,7 +17,8 @@ from inferprint.cli.options import CATALOG, JSON, catalogue_of
 from inferprint.errors import FileProblem
 
 if TYPE_CHECKING:
-    from inferprint.calibration.observations import Refusal
+    from inferprint.calibration.observations import Observations, Refusal
+    from inferprint.calibration.validate import Validation
     from inferprint.catalogue import Catalogue
 
 OBSERVATIONS = click.option(
@@ -148,7 +149,8 @@ def validate_command(
     from inferprint.calibration.validate import validate
 
     with progress() as report:
-        validation = validate(read_files([*files, *more], catalogue), catalogue, report)
+        observations = read_files([*files, *more], catalogue, on_nodes=True)
+        validation = validate(observations, catalogue, report)
     rows = [result.to_dict() for result in validation.results()]
     if refused_to is not None:
         _write_refused(refused_to, validation.refused)
@@ -156,13 +158,22 @@ def validate_command(
         _print(rows)
         return
     print(_table(rows) if rows else "no row measures a known quantity")
+    _print_notes(validation, observations)
+    _mention_peer()
+
+
+def _print_notes(validation: Validation, observations: Observations) -> None:
+    """What was refused, filled in or left aside."""
     if validation.refused:
         print("\n" + _reasons(validation.refused))
     for name, count in sorted(validation.assumed.items()):
         print(f"assumed {name} in {count:,} values, whose rows do not state it")
+    for name, count in sorted(observations.unknown_nodes.items()):
+        print(
+            f"{count:,} rows of the node {name}, which this catalogue does not hold: scored by their accelerator alone"
+        )
     if validation.silent:
         print(f"{validation.silent:,} rows measure no known quantity")
-    _mention_peer()
 
 
 def _validate_parameters(files: Sequence[Path], more: Sequence[Path], catalogue: Catalogue, as_json: bool) -> None:

@@ -13,6 +13,7 @@ import click
 from inferprint._version import __version__
 from inferprint.cli.calibration import fit_command, validate_command
 from inferprint.cli.fleet import fleet_command
+from inferprint.cli.measure import measure_command
 from inferprint.cli.options import (
     CATALOG,
     JSON,
@@ -25,6 +26,7 @@ from inferprint.cli.options import (
     estimator_of,
     takes_request,
 )
+from inferprint.cli.own import CatalogCommand
 from inferprint.cli.params import params_command
 from inferprint.cli.planning import plan_command, sweep_command
 from inferprint.cli.rates import rates_command
@@ -116,13 +118,13 @@ KINDS = (
 )
 
 
-@app.command("catalog")
+@app.command("catalog", cls=CatalogCommand)
 @click.argument("kind", metavar="|".join(KINDS))
 @click.argument("query", metavar="[QUERY]", default="")
 @CATALOG
 @JSON
 def catalog_command(kind: str, query: str, catalog: Path | None, as_json: bool) -> None:
-    """List what the catalogue knows."""
+    """List what the catalogue knows; `catalog add-node` adds a machine of your own, with what was measured on it."""
     from inferprint.cli.listing import listing
     from inferprint.cli.text import table
 
@@ -228,3 +230,4 @@ app.add_command(validate_command)
 app.add_command(fleet_command)
 app.add_command(serve_command)
 app.add_command(keys_command)
+app.add_command(measure_command)

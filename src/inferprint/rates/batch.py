@@ -270,9 +270,9 @@ def served_spread(situation: Situation, batches: Array) -> Array:
     spread
         Shape (2, batches).
     """
-    residual = situation.catalogue.forms["duration.served"].residual
+    form = situation.form("duration.served")
     kinds = residual_kinds(situation.sizes.active < situation.sizes.total, batches)
-    bounds = [residual.get(kind, residual["all"]) for kind in kinds]
+    bounds = [situation.bounds_of(form, kind) for kind in kinds]
     spread: Array = np.select(
         [np.broadcast_to(holds, (2, len(batches))) for holds in kinds.values()],
         [np.array([[-bound.low], [bound.high]]) / Z95 for bound in bounds],

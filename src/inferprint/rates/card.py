@@ -197,7 +197,7 @@ class MachineCard:
     fastest_s_per_token
         Seconds in which the fastest likely hardware reads the active weights once [s].
     coefficients
-        Status of the coefficients: "provisional" or "fitted".
+        Status of the coefficients: "provisional", "fitted" or "own", those of time apart where they differ.
     mixed
         True where the card stands for several likely accelerators: its value is the median of their draws.
     hosting

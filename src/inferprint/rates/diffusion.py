@@ -47,8 +47,8 @@ def diffusion_rates(situation: Situation, case: Case, denoiser: Denoiser) -> Mac
     duration = two_seconds * waited[:, None]
     if situation.setup.method == "default":
         engine = _unknown(situation, case)
-        by_energy = applied_form(situation, case, ENERGY, engine)
-        by_time = applied_form(situation, case, DURATION, engine)
+        by_energy = applied_form(situation, case, situation.catalogue.forms[ENERGY], engine)
+        by_time = applied_form(situation, case, situation.catalogue.forms[DURATION], engine)
         of = devices, power, media_residual(situation, by_energy.form)
         energy, of_energy = joules_by(situation, by_energy, share, of)
         residual = full(media_residual(situation, by_time.form))[:, None]

@@ -75,11 +75,15 @@ def _split_normal(z: Array, interval: Range) -> Array:
     return logs
 
 
+MAIN_SHARE = 0.99
+"""Share of a covariance's variance that its main axes hold."""
+
+
 @lru_cache(maxsize=32)
-def _main_axes(covariance: tuple[float, ...]) -> Array:
+def _main_axes(covariance: tuple[float, ...], share: float) -> Array:
     """Scaled main axes of a covariance, given as its lower triangle: shape (values, axes).
 
-    Axes that together hold less than a hundredth of the variance are left out: every source of draws costs time.
+    Axes that together hold less than 1 - `share` of the variance are left out: every source of draws costs time.
     """
     size = math.isqrt(2 * len(covariance))
     matrix = np.zeros((size, size))
@@ -87,7 +91,7 @@ def _main_axes(covariance: tuple[float, ...]) -> Array:
     variances, vectors = np.linalg.eigh(matrix + np.tril(matrix, -1).T)
     order = np.argsort(variances)[::-1]
     variances, vectors = np.maximum(variances[order], 0.0), vectors[:, order]
-    kept = int(np.searchsorted(np.cumsum(variances), 0.99 * np.sum(variances))) + 1
+    kept = int(np.searchsorted(np.cumsum(variances), share * np.sum(variances))) + 1
     axes: Array = vectors[:, :kept] * np.sqrt(variances[:kept])
     return axes
 
@@ -121,15 +125,19 @@ class Sampler:
             self._drawn[key] = np.clip(_split_normal(self._normal(source), interval), minimum, maximum)
         return self._drawn[key]
 
-    def joint(self, label: str, means: tuple[float, ...], covariance: tuple[float, ...]) -> Array:
+    def joint(
+        self, label: str, means: tuple[float, ...], covariance: tuple[float, ...], *, share: float = MAIN_SHARE
+    ) -> Array:
         """Draws of several values with common errors: shape (values, SIZE).
 
         Parameters
         ----------
         covariance
             Its lower triangle, row by row.
+        share
+            Least share of the variance that is drawn.
         """
-        axes = _main_axes(covariance)
+        axes = _main_axes(covariance, share)
         z = np.stack([self._normal(f"{label}:{index}") for index in range(axes.shape[1])])
         drawn: Array = np.asarray(means)[:, None] + axes @ z
         return drawn

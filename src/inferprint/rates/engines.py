@@ -39,6 +39,7 @@ ENGINES = {
         Engine("eager", "server", "layers", "PyTorch without a serving engine, one request or static batches"),
         Engine("diffusers", "server", "tensors", "Diffusers or xDiT, 2024 to 2025, for pictures and video"),
         Engine("llama.cpp", "local", "layers", "llama.cpp and what is built on it, 2024"),
+        Engine("llama.cpp-server", "server", "layers", "llama.cpp serving several requests at a time"),
         Engine("llama.cpp-2023", "local", "tensors", "llama.cpp of 2023: several devices meet after every layer"),
     )
 }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from inferprint.catalogue import Form
+from inferprint.catalogue.own import is_own
 from inferprint.modalities.base import Ideal, Modality
 from inferprint.modalities.text import TEXT
 from inferprint.physics.power import device_energy
@@ -109,8 +110,14 @@ def _details(
     )
 
 
-def _unknown_engine(situation: Situation, case: Case, shape: ModelShape) -> Any:
-    """Factor on energy and time for what is not known of the engine: its age, and a service's layout of experts."""
+def _unknown_engine(situation: Situation, case: Case, shape: ModelShape, form: Form) -> Any:
+    """Factor on energy and time for what is not known of the engine: its age, and a service's layout of experts.
+
+    A form of the node's own knows all of that; only a kind of model of which nothing was measured stays uncertain.
+    """
+    if is_own(form.id):
+        unlike = situation.physics_only and not situation.measured_by(form)
+        return situation.drawn("physics only", "physics-only") if unlike else 1.0
     age: Any = 1.0
     if situation.setup.engine is None and situation.engine.kind == "server":
         age = situation.drawn("engine age", "engine-age")
@@ -173,9 +180,8 @@ class Applied:
     engine: Any
 
 
-def applied_form(situation: Situation, case: Case, name: str, engine: Any) -> Applied:
-    """The form called `name` for a case; `engine` is the factor for what is not known of the engine."""
-    form = situation.catalogue.forms[name]
+def applied_form(situation: Situation, case: Case, form: Form, engine: Any) -> Applied:
+    """A form for a case; `engine` is the factor for what is not known of the engine."""
     tags, logs = tags_of(situation, case), situation.parameters(form)
     names = level_of(form, tags)
     amounts = {effect: tags[effect.removeprefix("all:")] for effect in names}
@@ -203,6 +209,12 @@ def joules_by(situation: Situation, applied: Applied, ideal: Ideal, of: tuple[An
     return matrix, _details(situation, applied.form, ideal, applied.coefficients, parts)
 
 
+def _of_text(situation: Situation, case: Case, shape: ModelShape, name: str) -> Applied:
+    """The form called `name` for a case of a model on tokens, the stated node's own where it has one."""
+    form = situation.form(name)
+    return applied_form(situation, case, form, _unknown_engine(situation, case, shape, form))
+
+
 def served_rates(
     situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic
 ) -> tuple[Rates, Array, Rates]:
@@ -218,9 +230,8 @@ def served_rates(
         Time that the request sees [s]; and its central case in detail.
     """
     share = situation.base.share(shape, replica, traffic)
-    engine = _unknown_engine(situation, case, shape)
-    by_time = applied_form(situation, case, "duration.served", engine)
-    by_energy = applied_form(situation, case, "energy.served", engine)
+    by_time = _of_text(situation, case, shape, "duration.served")
+    by_energy = _of_text(situation, case, shape, "energy.served")
     residual = full(served_residual(situation, by_time.form, traffic.batch))[:, None]
     of = replica.devices, case.gpu.max_power_w or 0.0, served_residual(situation, by_energy.form, traffic.batch)
     duration = seconds_by(situation, by_time, situation.base.seen(shape, replica, traffic), residual)
@@ -230,12 +241,11 @@ def served_rates(
 
 def duration_rates(situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic) -> Rates:
     """Time that the request sees per unit of each feature [s], by the default form; and its central case in detail."""
-    engine = _unknown_engine(situation, case, shape)
     if situation.engine.kind == "local":
-        applied = applied_form(situation, case, "duration.single", engine)
+        applied = _of_text(situation, case, shape, "duration.single")
         residual = _part_residual(situation, applied.form)
         return seconds_by(situation, applied, situation.base.alone(shape, replica, traffic), residual)
-    applied = applied_form(situation, case, "duration.served", engine)
+    applied = _of_text(situation, case, shape, "duration.served")
     residual = full(served_residual(situation, applied.form, traffic.batch))[:, None]
     return seconds_by(situation, applied, situation.base.seen(shape, replica, traffic), residual)
 
@@ -244,6 +254,13 @@ def _part_residual(situation: Situation, form: Form) -> Array:
     """Residual of the single-request form by feature: prompts are harder to predict than answers."""
     errors = {part: full(situation.form_error(form, part)) for part in ("prefill", "decode")}
     return np.stack([errors.get(feature.part, errors["decode"]) for feature in situation.base.features], axis=1)
+
+
+def own_energy_rates(situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic) -> Rates:
+    """Accelerator energy per unit of each feature [J] of one request alone, by the form of the node's own."""
+    applied = _of_text(situation, case, shape, "energy.served")
+    of = replica.devices, case.gpu.max_power_w or 0.0, served_residual(situation, applied.form, traffic.batch)
+    return joules_by(situation, applied, situation.base.alone(shape, replica, traffic), of)
 
 
 def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices: Any) -> Array:

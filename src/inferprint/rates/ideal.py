@@ -68,8 +68,10 @@ TextWork = tuple[float, float, float]
 """Prompt and answer length [tokens], and 1 with pictures or video in the prompt, else 0."""
 
 
-def ideal_request(catalogue: Catalogue, setup: MachineSetup, work: TextWork | MediaWork) -> IdealRequest:
-    """Ideal cost of a request on one stated accelerator.
+def ideal_request(
+    catalogue: Catalogue, setup: MachineSetup, work: TextWork | MediaWork, *, cached: float = 0.0
+) -> IdealRequest:
+    """Ideal cost of a request on one stated accelerator; `cached` tokens of its prompt are read from a cache.
 
     Raises
     ------
@@ -88,13 +90,13 @@ def ideal_request(catalogue: Catalogue, setup: MachineSetup, work: TextWork | Me
     replica, traffic = replica_of(situation, case, serving, devices), traffic_of(situation, serving, batch)
     local = situation.engine.kind == "local"
     n_in, n_out, _ = work
-    features = text_features(catalogue, situation.model, work, float(shape.window_tokens))
+    features = text_features(catalogue, situation.model, work, float(shape.window_tokens), cached)
     kinds = residual_kinds(situation.sizes.active < situation.sizes.total, central(batch))
     return IdealRequest(
         share=_terms(TEXT.alone(shape, replica, traffic) if local else TEXT.share(shape, replica, traffic), features),
         seen=_terms(TEXT.alone(shape, replica, traffic) if local else TEXT.seen(shape, replica, traffic), features),
         two_term={
-            "prefill": n_in * central(two_term_prefill_seconds(shape, replica)),
+            "prefill": (n_in - cached) * central(two_term_prefill_seconds(shape, replica)),
             "decode": n_out * central(two_term_decode_seconds(shape, replica)),
         },
         tags=tags_of(situation, case),
@@ -106,11 +108,14 @@ def ideal_request(catalogue: Catalogue, setup: MachineSetup, work: TextWork | Me
     )
 
 
-def text_features(catalogue: Catalogue, model: Model, work: TextWork, window: float) -> Array:
-    """Features of a measured request; where it held pictures, all of its prompt is taken to come from them."""
+def text_features(catalogue: Catalogue, model: Model, work: TextWork, window: float, cached: float = 0.0) -> Array:
+    """Features of a measured request with `cached` tokens of its prompt read from a cache.
+
+    Where it held pictures, all of its prompt is taken to come from them.
+    """
     n_in, n_out, media = work
     encoder = encoder_of_tokens(catalogue, model, n_in) if media else {}
-    return counted(TEXT, (n_in, n_out), window, media=media, extra=encoder)
+    return counted(TEXT, (n_in, n_out), window, cached=cached, media=media, extra=encoder)
 
 
 def _named(situation: Situation) -> dict[str, Any]:

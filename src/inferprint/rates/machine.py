@@ -10,6 +10,7 @@ import numpy as np
 
 from inferprint.catalogue import (
     Catalogue,
+    Form,
     Model,
     ModelMatch,
     Precision,
@@ -17,6 +18,7 @@ from inferprint.catalogue import (
     resolve_precision,
     resolve_service,
 )
+from inferprint.catalogue.own import is_own
 from inferprint.errors import DoesNotFit, InvalidInput
 from inferprint.modalities.base import Modality
 from inferprint.physics.power import device_energy, device_seconds
@@ -31,6 +33,7 @@ from inferprint.rates.forms import (
     duration_rates,
     local_energy_rates,
     measured_rates,
+    own_energy_rates,
     served_rates,
     tags_of,
     two_term_rates,
@@ -237,11 +240,14 @@ def _check_techniques(model: Model, base: Modality, uses: tuple[Use, ...]) -> No
 
 
 def _status(situation: Situation) -> str:
-    """Where the coefficients are from: fitted to what was measured of its kind, or to others by physics alone."""
+    """Where the coefficients are from: the node's own, fitted to others of its kind, or to others by physics alone."""
     if situation.physics_only:
         return "physics only"
-    form = "energy.media" if situation.makes_media else "energy.served"
-    return situation.catalogue.forms[form].status
+    if situation.makes_media:
+        return situation.catalogue.forms["energy.media"].status
+    time = situation.form("duration.single" if situation.engine.kind == "local" else "duration.served")
+    energy = situation.form("energy.served")
+    return energy.status if is_own(time.id) == is_own(energy.id) else f"{energy.status}, time {time.status}"
 
 
 def _service(catalogue: Catalogue, setup: MachineSetup, match: ModelMatch, trail: Trail) -> MachineSetup:
@@ -351,9 +357,22 @@ def _record_forms(situation: Situation, case: Case, used: set[str]) -> None:
                 situation.trail.add(
                     f"{form.id} effect of {name}", effect, "", "catalogue", reason, form.origin("effects")
                 )
+        if is_own(form.id):
+            _record_own(situation, form)
         for term, value in form.terms.items():
             origin, reason = form.origin("terms"), f"{form.status} coefficient"
             situation.trail.add(f"{form.id} {term}", value, "", "catalogue", reason, origin)
+
+
+def _record_own(situation: Situation, form: Form) -> None:
+    """Write down that coefficients are the node's own, and of how many measurements; warn of a model not among them."""
+    origin = form.origin("terms")
+    reason = f"the node's own: fitted to {form.rows} measurements on it, {origin.date}"
+    situation.trail.add(f"{form.id} coefficients", "own", "", "catalogue", reason, origin)
+    if not situation.measured_by(form):
+        known = sorted(name.removeprefix("model:") for name in form.residual if name.startswith("model:"))
+        text = f"{situation.model.id} was not measured on {situation.own_node}, only {', '.join(known)}"
+        situation.warn(f"{text}: the error is that of other models")
 
 
 def weighted_median(values: Array, weights: Array) -> int:
@@ -418,9 +437,12 @@ def _by_forms(
     if situation.engine.kind == "local":
         # One request alone: its share is all of it.
         duration, details = duration_rates(situation, case, shape, replica, traffic)
+        if is_own(situation.form("energy.served").id):
+            energy, energy_details = own_energy_rates(situation, case, shape, replica, traffic)
+            return energy, duration, duration, (*energy_details, *details)
         return local_energy_rates(situation, case, duration, full(devices)), duration, duration, details
     (energy, energy_details), seconds, (duration, details) = served_rates(situation, case, shape, replica, traffic)
-    if situation.engine.split == "layers":
+    if situation.engine.split == "layers" and not is_own(situation.form("energy.served").id):
         energy = energy + seconds * full(waiting_power(situation, case, devices))[:, None]
     if situation.physics_only:
         # Small passes wait for their launch, which was learned on larger work: a board that waits draws this at least.

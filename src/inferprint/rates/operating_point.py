@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inferprint.errors import DoesNotFit, InvalidInput, LimitNotMet
+from inferprint.catalogue import Node
+from inferprint.errors import CatalogueError, DoesNotFit, InvalidInput, LimitNotMet
 from inferprint.physics import serving as physics
 from inferprint.physics.serving import Serving
 from inferprint.provenance.trace import How, Trail
@@ -56,6 +57,9 @@ def engine_of(setup: MachineSetup, hosting: Hosting, trail: Trail, *, media: boo
     """
     if media or setup.engine in MEDIA_ENGINES:
         return _media_engine(setup, trail, media=media)
+    node = hosting.candidates[0].node if setup.node_id or setup.cloud_instance_id else None
+    if node is not None and node.engine is not None:
+        return _engine_of_node(setup, node, trail)
     if setup.engine is not None:
         engine = find_engine(setup.engine)
         trail.add("engine", engine.id, "", "given", engine.meaning)
@@ -64,6 +68,21 @@ def engine_of(setup: MachineSetup, hosting: Hosting, trail: Trail, *, media: boo
     engine = ENGINES["llama.cpp" if alone else "vllm"]
     reason = "one request at a time" if alone else "engine unknown: its age and kind are part of the interval"
     trail.add("engine", engine.id, "", "assumed", f"{reason}: {engine.meaning}")
+    return engine
+
+
+def _engine_of_node(setup: MachineSetup, node: Node, trail: Trail) -> Engine:
+    """The software that was measured on a stated node: its coefficients are of no other."""
+    known = [name for name in ENGINES if name not in MEDIA_ENGINES]
+    if node.engine not in known:
+        what = f"node '{node.id}': field 'engine' is '{node.engine}', which is no serving software"
+        raise CatalogueError(what, hint=f"One of {', '.join(known)}.")
+    engine = ENGINES[node.engine]
+    if setup.engine is not None:
+        stated = find_engine(setup.engine)
+        if stated.id.split("-")[0] != engine.id.split("-")[0]:
+            trail.warnings.append(f"engine {stated.id}: {node.id} was measured with {engine.id}, which is used")
+    trail.add("engine", engine.id, "", "catalogue", f"measured on {node.id}: {engine.meaning}", node.origin("engine"))
     return engine
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from inferprint.catalogue import Catalogue, Form, Gpu, Model, Node, Precision, Prior
+from inferprint.catalogue.own import is_own, own_form_id
 from inferprint.modalities.base import Modality
 from inferprint.modalities.text import TEXT
 from inferprint.physics.serving import Serving
@@ -17,7 +18,7 @@ from inferprint.physics.work import Minimum
 from inferprint.provenance.source import Provenance
 from inferprint.provenance.trace import How, Trail
 from inferprint.quantities import Range
-from inferprint.rates.draws import Array, Sampler, central
+from inferprint.rates.draws import MAIN_SHARE, Array, Sampler, central
 from inferprint.rates.engines import Engine
 from inferprint.rates.hosting import Candidate, Hosting
 from inferprint.rates.model import Sizes
@@ -33,6 +34,9 @@ FORM_LABELS = {
     "media-duration": "duration form of media",
 }
 """What the errors of a form are called by, in results."""
+
+OWN_SHARE = 0.9999
+"""Share of the variance of a node's own coefficients that is drawn."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +134,37 @@ class Situation:
         if text not in self.trail.warnings:
             self.trail.warnings.append(text)
 
+    @property
+    def own_node(self) -> str | None:
+        """The node that the caller named, whose coefficients may be its own."""
+        setup = self.setup
+        node = self.hosting.candidates[0].node
+        return node.id if node is not None and (setup.node_id or setup.cloud_instance_id) else None
+
+    def form(self, name: str) -> Form:
+        """The learned form called `name`: that of the stated node, where it has one of its own."""
+        forms = self.catalogue.forms
+        own = own_form_id(name, self.own_node) if self.own_node is not None else name
+        return forms[own] if own in forms else forms[name]
+
+    def measured_by(self, form: Form) -> bool:
+        """Whether a node's own form has seen this model."""
+        return is_own(form.id) and f"model:{self.model.id}" in form.residual
+
+    def bounds_of(self, form: Form, kind: str) -> Range:
+        """Residual of a form: of this model where it was measured on the node, else of the kind of case or pooled."""
+        name = f"model:{self.model.id}" if self.measured_by(form) else kind
+        return form.residual.get(name, form.residual["all"])
+
     def form_error(self, form: Form, kind: str) -> Any:
         """Residual of a form for a kind of case: half of its variance is shared by all models, half this model's own.
 
-        The pooled residual stands in for a kind that has none.
+        The pooled residual stands in for a kind that has none. What a node's own form misses is no other form's error.
         """
-        bounds = form.residual.get(kind, form.residual["all"]).scaled(np.sqrt(0.5))
+        bounds = self.bounds_of(form, kind).scaled(np.sqrt(0.5))
         label = FORM_LABELS[form.quantity]
-        both = (f"{label}:all", f"{label}:{self.model.id}")
+        where = f" on {self.own_node}" if is_own(form.id) else ""
+        both = (f"{label}:all{where}", f"{label}:{self.model.id}{where}")
         logs = sum(self.sampler.spread(source, bounds, minimum=-np.inf) for source in both)
         return np.exp(logs)
 
@@ -147,8 +174,12 @@ class Situation:
         means |= dict(sorted(form.effects.items()))
         if self.sampler.central_only or not form.covariance:
             return dict(means)
-        label = f"{FORM_LABELS[form.quantity]} coefficients"
-        return dict(zip(means, self.sampler.joint(label, tuple(means.values()), form.covariance), strict=True))
+        label, share = f"{FORM_LABELS[form.quantity]} coefficients", MAIN_SHARE
+        if is_own(form.id):
+            # What nobody measured on the node varies most, and must not hide the spread of what was.
+            label, share = f"{label}:{self.own_node}", OWN_SHARE
+        joint = self.sampler.joint(label, tuple(means.values()), form.covariance, share=share)
+        return dict(zip(means, joint, strict=True))
 
     def central(self) -> Situation:
         """The same without spread, and with a trail of its own."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -59,26 +59,32 @@ class Counters:
         histograms = (self.duration, self.first_token)
         counters = {self.input, self.output, *self.requests, *(name for group in self.cached for name in group)}
         counters |= {f"{name}_{part}" for name in histograms for part in ("sum", "count")}
-        return frozenset(counters | {_created(name) for name in counters} | ({self.running} if self.running else set()))
+        return frozenset(
+            counters | {created_name(name) for name in counters} | ({self.running} if self.running else set())
+        )
 
 
-class _Series(NamedTuple):
+class Series(NamedTuple):
+    """A metric with its labels, in the order of their names."""
+
     name: str
     labels: tuple[tuple[str, str], ...]
 
 
-class _Value(NamedTuple):
+class Value(NamedTuple):
+    """What a series was at a moment, and its line."""
+
     row: int
-    series: _Series
+    series: Series
     value: float
 
 
 @dataclass
-class _Scrape:
+class Scrape:
     """The values of one moment."""
 
     moment: float | None
-    values: dict[_Series, _Value] = field(default_factory=dict)
+    values: dict[Series, Value] = field(default_factory=dict)
 
 
 def outcomes(counters: Counters, source: Source, state: dict[str, Any]) -> Iterator[Outcome]:
@@ -88,8 +94,8 @@ def outcomes(counters: Counters, source: Source, state: dict[str, Any]) -> Itera
     """
     rejects: list[Rejected] = []
     last: dict[str, float] = state.setdefault(counters.prefix, {})
-    for scrape in _scrapes(counters, source, rejects):
-        by_model: dict[str | None, list[_Value]] = {}
+    for scrape in scrapes(counters, source.lines(), rejects):
+        by_model: dict[str | None, list[Value]] = {}
         for value in scrape.values.values():
             by_model.setdefault(dict(value.series.labels).get("model_name"), []).append(value)
         for model, values in by_model.items():
@@ -100,7 +106,7 @@ def outcomes(counters: Counters, source: Source, state: dict[str, Any]) -> Itera
 
 
 def _outcome(
-    counters: Counters, model: str | None, moment: float | None, values: list[_Value], last: dict[str, float]
+    counters: Counters, model: str | None, moment: float | None, values: list[Value], last: dict[str, float]
 ) -> Outcome:
     grown, reached = _increases(values, last)
     row = min(value.row for value in values)
@@ -127,7 +133,7 @@ def _outcome(
     )
 
 
-def _increases(values: list[_Value], last: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+def _increases(values: list[Value], last: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """By how much each counter grew since `last`, over all its series; and where each series stands now."""
     created = {series: value for _, series, value in values if series.name.endswith("_created")}
     grown: dict[str, float] = {}
@@ -136,7 +142,7 @@ def _increases(values: list[_Value], last: dict[str, float]) -> tuple[dict[str, 
         if series in created:
             continue
         name, labels = series
-        since = created.get(_Series(_created(name), labels), "")
+        since = created.get(Series(created_name(name), labels), "")
         key = f"{name}{{{','.join(f'{label}={text}' for label, text in labels)}}}@{since}"
         before = last.get(key, 0)
         reached[key] = value
@@ -149,28 +155,29 @@ def _mean_ms(grown: dict[str, float], histogram: str) -> float | None:
     return seconds / number * MS_PER_S if seconds and number else None
 
 
-def _created(name: str) -> str:
+def created_name(name: str) -> str:
+    """The series that says when a counter was created."""
     for ending in ("_total", "_sum", "_count"):
         name = name.removesuffix(ending)
     return f"{name}_created"
 
 
-def _scrapes(counters: Counters, source: Source, rejects: list[Rejected]) -> Iterator[_Scrape]:
+def scrapes(counters: Counters, lines: Iterable[tuple[int, str]], rejects: list[Rejected]) -> Iterator[Scrape]:
     """The scrapes of a file: in the order of their timestamps, else a new one begins where a series comes again."""
     wanted, types = counters.names(), set[str]()
-    current, stamped = _Scrape(None), dict[float, _Scrape]()
-    for row, line in source.lines():
+    current, stamped = Scrape(None), dict[float, Scrape]()
+    for row, line in lines:
         read = None
         if line.startswith(counters.prefix) and line.partition("{")[0].split(None, 1)[0] in wanted:
-            read = _parsed(row, line)
+            read = parsed_line(row, line)
         if isinstance(read, Rejected):
             rejects.append(read)
         elif read and read[1] is not None:
-            stamped.setdefault(read[1], _Scrape(read[1])).values.setdefault(read[0].series, read[0])
+            stamped.setdefault(read[1], Scrape(read[1])).values.setdefault(read[0].series, read[0])
         elif (read and read[0].series in current.values) or line.startswith("# EOF") or line in types:
             if current.values:
                 yield current
-            current = _Scrape(None)
+            current = Scrape(None)
             types.clear()
         if line.startswith("# TYPE "):
             types.add(line)
@@ -181,7 +188,7 @@ def _scrapes(counters: Counters, source: Source, rejects: list[Rejected]) -> Ite
     yield from (stamped[moment] for moment in sorted(stamped))
 
 
-def _parsed(row: int, line: str) -> tuple[_Value, float | None] | Rejected:
+def parsed_line(row: int, line: str) -> tuple[Value, float | None] | Rejected:
     """A line's value, and its timestamp where it has one."""
     found = _LINE.fullmatch(line.strip())
     if found is None:
@@ -194,7 +201,7 @@ def _parsed(row: int, line: str) -> tuple[_Value, float | None] | Rejected:
     if not math.isfinite(value):
         return Rejected(row, name, f"'{text[:40]}' is not a finite number")
     pairs = sorted((key, _ESCAPED.sub(_unescaped, quoted)) for key, quoted in _LABEL.findall(labels or ""))
-    return _Value(row, _Series(name, tuple(pairs)), value), stamp
+    return Value(row, Series(name, tuple(pairs)), value), stamp
 
 
 def _unescaped(escape: re.Match[str]) -> str:

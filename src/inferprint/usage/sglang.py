@@ -7,7 +7,7 @@ from functools import partial
 from inferprint.usage.base import Counts, Format
 from inferprint.usage.prometheus import Counters, outcomes, recognised
 
-_COUNTERS = Counters(
+COUNTERS = Counters(
     prefix="sglang:",
     input="sglang:prompt_tokens_total",
     output="sglang:generation_tokens_total",
@@ -22,8 +22,8 @@ SGLANG = Format(
     title="SGLang metrics",
     counts=Counts(input_includes_cache=True, output_includes_reasoning=True),
     kinds=("prometheus",),
-    recognises=partial(recognised, _COUNTERS),
-    read=partial(outcomes, _COUNTERS),
+    recognises=partial(recognised, COUNTERS),
+    read=partial(outcomes, COUNTERS),
     keeps_state=True,
     reference=(
         "sgl-project/sglang: production metrics reference; "

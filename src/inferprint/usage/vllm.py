@@ -7,7 +7,7 @@ from functools import partial
 from inferprint.usage.base import Counts, Format
 from inferprint.usage.prometheus import Counters, outcomes, recognised
 
-_COUNTERS = Counters(
+COUNTERS = Counters(
     prefix="vllm:",
     input="vllm:prompt_tokens_total",
     output="vllm:generation_tokens_total",
@@ -33,8 +33,8 @@ VLLM = Format(
     title="vLLM metrics",
     counts=Counts(input_includes_cache=True, output_includes_reasoning=True),
     kinds=("prometheus",),
-    recognises=partial(recognised, _COUNTERS),
-    read=partial(outcomes, _COUNTERS),
+    recognises=partial(recognised, COUNTERS),
+    read=partial(outcomes, COUNTERS),
     keeps_state=True,
     reference=(
         "vllm-project/vllm: vllm/v1/metrics/loggers.py and stats.py; issues 25780, 56361; "

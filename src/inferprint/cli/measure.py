@@ -1,0 +1,312 @@
+"""The commands that measure what one runs oneself."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from inferprint.cli.options import CATALOG, JSON, catalogue_of
+from inferprint.errors import FileProblem, InvalidInput
+
+if TYPE_CHECKING:
+    from inferprint.measure.client import Client
+    from inferprint.measure.endpoint import Outcome, Summary, Watch
+    from inferprint.measure.meters.base import Meter
+    from inferprint.measure.plan import SweepPlan
+    from inferprint.measure.rows import Subject
+
+SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-goog-api-key")
+FROM_ENVIRONMENT = "env:"
+
+
+Callback = Callable[[click.Context, click.Parameter, str | None], tuple[float, ...] | None]
+
+
+def _numbers(kind: Callable[[str], float]) -> Callback:
+    """Reads numbers with commas between them."""
+
+    def read(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+        try:
+            return tuple(kind(part) for part in text.split(",")) if text is not None else None
+        except ValueError:
+            raise click.BadParameter(f"'{text}' is no list of numbers such as 1,2,4") from None
+
+    return read
+
+
+@click.group("measure")
+def measure_command() -> None:
+    """Measure what you run yourself: times and energy, as rows that fit, validate and catalog add-node take."""
+
+
+@measure_command.command("meters")
+@JSON
+def meters_command(as_json: bool) -> None:
+    """List the kinds of energy meters."""
+    from inferprint.measure.meters.base import meter_kinds
+
+    kinds = [{"name": kind.name, "title": kind.title, "example": kind.example} for kind in meter_kinds().values()]
+    if as_json:
+        print(json.dumps(kinds, indent=2, ensure_ascii=False))
+        return
+    for kind in kinds:
+        print(f"{kind['example']:<44} {kind['title']}")
+
+
+def _counts(flag: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(flag, metavar="N,N,...", callback=_numbers(int), help=text)
+
+
+@measure_command.command("endpoint")
+@click.argument("url", metavar="URL")
+@click.option("--model", "model_id", metavar="ID", required=True, help="The model, as the catalogue knows it.")
+@click.option("--served-model", metavar="NAME", help="Its name at the server; asked of the server by default.")
+@click.option("--gpu", metavar="ID", required=True, help="Accelerator that serves, as the catalogue knows it.")
+@click.option("--gpu-count", type=click.IntRange(1), default=1, show_default=True, help="How many serve.")
+@click.option("--tensor-parallel", type=click.IntRange(1), help="How many share a copy; all by default.")
+@click.option("--precision", help="Number format of the weights; that of the model's publication by default.")
+@click.option("--engine", help="Serving software, such as vllm, sglang, tensorrt-llm or llama.cpp.")
+@click.option("--engine-version", metavar="VERSION", help="Its version.")
+@_counts("--concurrency", "Requests in flight. Default: 1,2,4,8,16.")
+@_counts("--prompt-tokens", "Prompt lengths. Default: 256,2048.")
+@_counts("--answer-tokens", "Answer lengths; 1 measures prompts, at the smallest concurrency. Default: 1,64,256.")
+@click.option(
+    "--cached-share",
+    metavar="X,X,...",
+    callback=_numbers(float),
+    help="Shares of the prompt sent before. Default: 0,0.75.",
+)
+@click.option("--requests", type=click.IntRange(1), help="Answers of a point. Default: 8, or 4 times the concurrency.")
+@click.option("--seconds", type=float, default=60.0, show_default=True, help="A point takes no new ones after that.")
+@click.option("--max-requests", type=click.IntRange(1), default=2000, show_default=True, help="Bound of the sweep.")
+@click.option("--max-seconds", type=float, default=3600.0, show_default=True, help="Bound of the sweep.")
+@click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="For a request [s].")
+@click.option("--stall-seconds", type=float, default=30.0, show_default=True, help="Longest pause inside an answer.")
+@click.option("--api", type=click.Choice(["completions", "chat"]), default="completions", show_default=True)
+@click.option("--api-key-variable", metavar="NAME", help="Environment variable that holds the key.")
+@click.option("--header", "headers", metavar="NAME:VALUE", multiple=True, help="Also sent; VALUE may be env:VARIABLE.")
+@click.option("--ca-file", metavar="FILE", help="Certificates to trust in place of the usual ones.")
+@click.option("--count-chunks", is_flag=True, help="Count chunks as tokens where the server reports no usage.")
+@click.option("--meter", "meter_asked", metavar="KIND[:ARG]", help="Energy meter of what serves, or none.")
+@click.option("--idle-seconds", type=float, default=10.0, show_default=True, help="Metering before the load.")
+@click.option("--source", default="own", show_default=True, help="Name of the rows' source.")
+@click.option("--seed", help="Of the prompts; by default no two runs share any.")
+@click.option("--yes", is_flag=True, help="Send without asking to a server that is not on this machine.")
+@click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="Observations to write.")
+@click.option("--append", "add", is_flag=True, help="Add to a file that is there.")
+@CATALOG
+@JSON
+def endpoint_command(url: str, out: Path, add: bool, yes: bool, as_json: bool, **options: Any) -> None:
+    """Measure a server that speaks the API of OpenAI: times, throughput, and energy where there is a meter.
+
+    Keeps so many requests in flight, point after point, and writes a row as each point ends; interrupted, it keeps the
+    rows so far. Failed requests are counted by kind and are in no time.
+    """
+    _need_httpx()
+    from inferprint.measure.client import base_of, is_loopback
+    from inferprint.measure.endpoint import Sweep
+    from inferprint.measure.observations import ObservationWriter
+
+    base = base_of(url)
+    plan, subject = _plan_of(options), _subject_of(options)
+    client = _client_of(base, options)
+    here = is_loopback(base)
+    with _meter_of(options["meter_asked"], here) as meter:
+        _announce(base, plan, metered=meter is not None)
+        if not here and not yes:
+            _ask(base)
+        with ObservationWriter(out, add=add) as writer, _watch() as watch:
+            sweep = Sweep(
+                client,
+                plan,
+                subject,
+                writer,
+                meter=meter,
+                watch=watch,
+                idle_seconds=options["idle_seconds"],
+                seed=options["seed"],
+            )
+            interrupted = _ran(sweep.run)
+    _show(sweep.summary, out, as_json)
+    if interrupted:
+        print(f"interrupted: {len(sweep.summary.rows)} rows are in {out}", file=sys.stderr)
+        sys.exit(130)
+    if sweep.summary.stopped or not sweep.summary.rows:
+        sys.exit(1)
+
+
+def _need_httpx() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("httpx") is None:
+        raise FileProblem("httpx is not installed", hint="pip install 'inferprint[measure]'")
+
+
+def _ran(run: Callable[[], object]) -> bool:
+    """Run; True where it was interrupted."""
+    try:
+        run()
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _plan_of(options: dict[str, Any]) -> SweepPlan:
+    from inferprint.measure.plan import SweepPlan
+
+    lists = {
+        "concurrencies": options["concurrency"],
+        "prompt_tokens": options["prompt_tokens"],
+        "answer_tokens": options["answer_tokens"],
+        "cached_shares": options["cached_share"],
+    }
+    return SweepPlan(
+        requests_per_point=options["requests"],
+        seconds_per_point=options["seconds"],
+        max_requests=options["max_requests"],
+        max_seconds=options["max_seconds"],
+        **{name: values for name, values in lists.items() if values is not None},
+    )
+
+
+def _subject_of(options: dict[str, Any]) -> Subject:
+    """What is measured; names that the catalogue does not hold are refused before anything is sent."""
+    from inferprint.catalogue import resolve_gpu, resolve_model, resolve_precision
+    from inferprint.measure.rows import Subject
+
+    catalogue = catalogue_of(options["catalog"])
+    resolve_model(catalogue, options["model_id"])
+    precision = options["precision"]
+    return Subject(
+        model_id=options["model_id"],
+        gpu=resolve_gpu(catalogue, options["gpu"]).id,
+        gpu_count=options["gpu_count"],
+        tensor_parallel=options["tensor_parallel"],
+        precision_name=resolve_precision(catalogue, precision).id if precision else None,
+        engine=options["engine"],
+        engine_version=options["engine_version"],
+        source=options["source"],
+    )
+
+
+def _client_of(base: str, options: dict[str, Any]) -> Client:
+    from inferprint.measure.client import Client, Target
+
+    for name in ("timeout_s", "stall_seconds"):
+        if not options[name] > 0:
+            raise InvalidInput(name, f"{options[name]:g} s is not above 0")
+    headers = dict(_header(text) for text in options["headers"])
+    if options["api_key_variable"]:
+        headers["Authorization"] = f"Bearer {_from_environment(options['api_key_variable'], '--api-key-variable')}"
+    api: Literal["completions", "chat"] = options["api"]
+    return Client(
+        Target(base, options["served_model"] or "", api, headers),
+        timeout_s=options["timeout_s"],
+        stall_s=options["stall_seconds"],
+        count_chunks=options["count_chunks"],
+        ca_file=options["ca_file"],
+    )
+
+
+def _header(text: str) -> tuple[str, str]:
+    """A header as name and value; a secret is read from the environment alone."""
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not (colon and name and value and name.isascii() and value.isascii()):
+        raise InvalidInput("header", f"'{name}' is not NAME:VALUE", hint="For example X-Route:blue.")
+    if value.startswith(FROM_ENVIRONMENT):
+        return name, _from_environment(value.removeprefix(FROM_ENVIRONMENT), "--header")
+    if name.lower() in SECRET_HEADERS:
+        raise InvalidInput(
+            "header",
+            f"a value of {name} on the command line is seen by others",
+            hint=f"Put it into an environment variable: --header {name}:{FROM_ENVIRONMENT}VARIABLE",
+        )
+    return name, value
+
+
+def _from_environment(name: str, flag: str) -> str:
+    value = os.environ.get(name, "").strip()
+    if not value or not value.isascii() or not value.isprintable():
+        raise InvalidInput(flag, f"the environment variable {name} holds no key", hint=f"export {name}=...")
+    return value
+
+
+@contextmanager
+def _meter_of(asked: str | None, here: bool) -> Iterator[Meter | None]:
+    """The meter that was asked for, or one that this machine has where it is the one that serves."""
+    from inferprint.measure.meters.base import find_meter, open_meter
+
+    meter = None
+    if asked and asked != "none":
+        meter = open_meter(asked)
+    elif asked is None and here:
+        meter, reasons = find_meter()
+        if meter is None and reasons:
+            print(f"no meter of this machine: {'; '.join(reasons)}", file=sys.stderr)
+    if meter is not None:
+        print(f"meter: {meter.name} ({meter.boundary})", file=sys.stderr)
+    try:
+        yield meter
+    finally:
+        if meter is not None:
+            meter.close()
+
+
+def _announce(base: str, plan: SweepPlan, *, metered: bool) -> None:
+    print(
+        f"{len(plan.points())} points against {base}: about {plan.usual_requests:,} requests; at most "
+        f"{plan.most_requests(metered=metered):,} with {plan.most_tokens(metered=metered):,} tokens, "
+        f"in {plan.max_seconds:,.0f} s",
+        file=sys.stderr,
+    )
+
+
+def _ask(base: str) -> None:
+    if not sys.stdin.isatty():
+        raise InvalidInput("url", f"{base} is not on this machine, and nobody is there to ask", hint="Add --yes.")
+    click.confirm(f"Send them to {base}?", abort=True, err=True)
+
+
+@contextmanager
+def _watch() -> Iterator[Watch]:
+    from inferprint.cli.progress import progress
+    from inferprint.measure.endpoint import Watch
+
+    def done(outcome: Outcome) -> None:
+        if outcome.row is None:
+            print(f"no row for {outcome.point}: {outcome.reason}", file=sys.stderr)
+
+    with progress("requests") as report:
+        yield Watch(say=lambda text: print(text, file=sys.stderr), progress=report, done=done)
+
+
+HEADINGS = ("in flight", "in", "cached", "out", "ttft ms", "itl ms", "request s", "tokens/s", "J/request", "J/token")
+
+
+def _show(summary: Summary, out: Path, as_json: bool) -> None:
+    if as_json:
+        shown = {**summary.to_dict(), "observations": str(out) if summary.rows else None}
+        sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    if summary.rows:
+        print("".join(f"{heading:>11}" for heading in HEADINGS))
+    for row in summary.rows:
+        ttft_ms = None if row.ttft_s is None else 1e3 * row.ttft_s
+        lengths = (row.n_in_tokens, row.n_cached_tokens, row.n_out_tokens)
+        times = (ttft_ms, row.itl_ms, row.duration_s, row.system_output_tokens_per_s)
+        values = (row.concurrency, *lengths, *times, row.energy_per_request_j, row.energy_per_output_token_j)
+        print("".join(f"{'-' if value is None else f'{value:,.4g}':>11}" for value in values))
+    failed = ", ".join(f"{count} {kind}" for kind, count in summary.failures.items())
+    print(f"{summary.sent:,} requests sent, {summary.answered:,} answered" + (f", failed: {failed}" if failed else ""))
+    if summary.stopped:
+        left = len(summary.not_measured)
+        print(f"stopped: {summary.stopped}; {left} points not measured", file=sys.stderr)
+    if summary.rows:
+        print(f"{len(summary.rows)} rows in {out}")

@@ -1,0 +1,234 @@
+"""`inferprint measure gpu`: blocks of published models with random weights, timed and metered on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inferprint.cli.options import CATALOG, JSON, catalogue_of
+from inferprint.errors import InvalidInput, MeterProblem
+
+if TYPE_CHECKING:
+    from inferprint.measure.gpu.device import Device
+    from inferprint.measure.gpu.plan import GpuPlan
+    from inferprint.measure.gpu.run import Outcome, Summary, Watch
+    from inferprint.measure.meters.base import Meter
+
+DEFAULT_MODEL = "llama-3.1-8b"
+
+
+def _counts(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text is not None else None
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is no list of numbers such as 1,4,16") from None
+
+
+def _lengths(flag: str, name: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(flag, name, metavar="N,N,...", callback=_counts, help=text)
+
+
+@click.command("gpu")
+@click.option(
+    "--model", "models", metavar="ID", multiple=True, help=f"Model whose blocks are built. Default: {DEFAULT_MODEL}."
+)
+@click.option("--gpu", metavar="ID", required=True, help="The accelerator of this machine, as the catalogue knows it.")
+@click.option("--device", type=click.Choice(["cuda", "mps", "cpu"]), help="Where PyTorch computes; found by default.")
+@click.option("--precision", type=click.Choice(["bf16", "fp8", "fp32"]), help="Default: bf16, and fp32 on a processor.")
+@_lengths("--batch", "batches", "Requests that decode together. Default: 1,4,16,64,256.")
+@_lengths("--prompt-tokens", "prompt_tokens", "Lengths of what is computed at once. Default: 256,2048.")
+@_lengths("--context-tokens", "context_tokens", "Tokens in the cache before it. Default: 512,4096.")
+@click.option("--answer-tokens", type=int, default=128, show_default=True, help="Answer that a decode row stands for.")
+@click.option("--layers", type=int, help="Layers to build, 2 at least; as many as fit by default.")
+@click.option("--vocabulary", type=click.IntRange(1), help="Vocabulary of the models; 128,000 is assumed.")
+@click.option("--repeats", type=int, default=5, show_default=True, help="Repeats of a point.")
+@click.option("--seconds-per-point", type=float, default=3.0, show_default=True, help="All repeats together, at least.")
+@click.option("--max-seconds", type=float, default=1800.0, show_default=True, help="Bound of the run.")
+@click.option("--meter", "asked", metavar="KIND[:ARG]", help="Energy meter of the device, or none.")
+@click.option("--idle-seconds", type=float, default=10.0, show_default=True, help="Metering without work.")
+@click.option("--source", default="own", show_default=True, help="Name of the rows' source.")
+@click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="Observations to write.")
+@click.option("--append", "add", is_flag=True, help="Add to a file that is there.")
+@CATALOG
+@JSON
+def gpu_command(out: Path, add: bool, as_json: bool, **options: Any) -> None:
+    """Measure this machine's accelerator with PyTorch: prompts, cached prefixes and decoding, without a server.
+
+    Blocks of a model's shape get random weights; where not all layers fit, some are timed and scaled, and the row says
+    so. Idle power comes first, empty and with weights; each point is a row as it ends; interrupted, it keeps the rows.
+    """
+    from inferprint.measure.gpu.device import need_torch
+    from inferprint.measure.gpu.shapes import shape_of
+    from inferprint.measure.observations import ObservationWriter
+
+    catalogue = catalogue_of(options["catalog"])
+    need_torch()
+    plan = _plan_of(options)
+    models = [_model_of(catalogue, name) for name in options["models"] or (DEFAULT_MODEL,)]
+    shapes = [(model.id, shape_of(model, options["vocabulary"])) for model in models]
+    device, gpu = _device_of(catalogue, options)
+    summaries: list[Summary] = []
+    with _meter_of(options["asked"], device) as meter, ObservationWriter(out, add=add) as writer:
+        interrupted = _ran(lambda: _run_all(shapes, (device, gpu), plan, writer, meter, options, summaries))
+    _show(summaries, out, as_json)
+    if interrupted:
+        print(f"interrupted: {len(writer.rows)} rows are in {out}", file=sys.stderr)
+        sys.exit(130)
+    if not writer.rows or any(summary.stopped for summary in summaries):
+        sys.exit(1)
+
+
+def _run_all(
+    shapes: list[tuple[str, Any]],
+    where: tuple[Device, str],
+    plan: GpuPlan,
+    writer: Any,
+    meter: Meter | None,
+    options: dict[str, Any],
+    summaries: list[Summary],
+) -> None:
+    """Run the plan for each model; the bound is of all together."""
+    from dataclasses import replace
+
+    from inferprint.measure.gpu.rows import Subject
+    from inferprint.measure.gpu.run import GpuRun
+
+    device, gpu = where
+    left = plan.max_seconds
+    for model_id, shape in shapes:
+        if left <= 0:
+            print(f"--max-seconds are over: {model_id} is not measured", file=sys.stderr)
+            break
+        subject = Subject(
+            model_id=model_id,
+            gpu=gpu,
+            precision=options["precision"],
+            engine_version=device.version,
+            source=options["source"],
+        )
+        with _watch() as watch:
+            run = GpuRun(
+                device,
+                shape,
+                subject,
+                replace(plan, max_seconds=left),
+                writer,
+                meter=meter,
+                watch=watch,
+                idle_seconds=options["idle_seconds"],
+            )
+            summaries.append(run.summary)
+            run.run()
+        device.release()
+        left -= run.summary.seconds
+
+
+def _ran(run: Callable[[], object]) -> bool:
+    """Run; True where it was interrupted."""
+    try:
+        run()
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _model_of(catalogue: Any, name: str) -> Any:
+    from inferprint.catalogue import resolve_model
+
+    return resolve_model(catalogue, name).model
+
+
+def _plan_of(options: dict[str, Any]) -> GpuPlan:
+    from inferprint.measure.gpu.plan import GpuPlan
+
+    names = ("batches", "prompt_tokens", "context_tokens")
+    lists = {name: options[name] for name in names if options[name] is not None}
+    if options["idle_seconds"] < 0:
+        raise InvalidInput("idle_seconds", f"{options['idle_seconds']:g} s is below 0")
+    same = ("answer_tokens", "repeats", "seconds_per_point", "max_seconds", "layers")
+    return GpuPlan(**lists, **{name: options[name] for name in same})
+
+
+def _device_of(catalogue: Any, options: dict[str, Any]) -> tuple[Device, str]:
+    """The device and the accelerator's id; sets the precision where none was asked for."""
+    from inferprint.catalogue import resolve_gpu
+    from inferprint.measure.gpu.device import open_device
+
+    gpu = resolve_gpu(catalogue, options["gpu"])
+    device = open_device(options["device"])
+    if (device.kind == "cpu") != (gpu.device_class == "cpu"):
+        raise InvalidInput(
+            "gpu",
+            f"PyTorch computes on {device.kind} here, and {gpu.id} is of the class {gpu.device_class}",
+            hint="Name what computes with --gpu, or choose it with --device.",
+        )
+    options["precision"] = options["precision"] or ("fp32" if device.kind == "cpu" else "bf16")
+    return device, gpu.id
+
+
+@contextmanager
+def _meter_of(asked: str | None, device: Device) -> Iterator[Meter | None]:
+    """The meter that was asked for, or the device's own where this machine has one."""
+    from inferprint.measure.meters.base import open_meter
+
+    own = {"cuda": "amd:0" if device.is_amd else "nvidia:0", "mps": "apple", "cpu": "rapl"}[device.kind]
+    meter = None
+    if asked is not None and asked != "none":
+        meter = open_meter(asked)
+    elif asked is None:
+        try:
+            meter = open_meter(own)
+        except MeterProblem as problem:
+            print(f"no meter of this device: {problem.message}", file=sys.stderr)
+    if meter is not None:
+        print(f"meter: {meter.name} ({meter.boundary})", file=sys.stderr)
+    try:
+        yield meter
+    finally:
+        if meter is not None:
+            meter.close()
+
+
+@contextmanager
+def _watch() -> Iterator[Watch]:
+    from inferprint.cli.progress import progress
+    from inferprint.measure.gpu.run import Watch
+
+    def done(outcome: Outcome) -> None:
+        if outcome.row is None:
+            print(f"no row for {outcome.point}: {outcome.reason}", file=sys.stderr)
+
+    with progress("points") as report:
+        yield Watch(say=lambda text: print(text, file=sys.stderr), progress=report, done=done)
+
+
+HEADINGS = ("batch", "in", "cached", "out", "step ms", "tokens/s", "J/request", "J/token")
+
+
+def _show(summaries: list[Summary], out: Path, as_json: bool) -> None:
+    if as_json:
+        runs = [summary.to_dict() for summary in summaries]
+        shown = {"runs": runs, "observations": str(out) if any(summary.rows for summary in summaries) else None}
+        sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return
+    rows = [row for summary in summaries for row in summary.rows]
+    if rows:
+        print(f"{'model':<24}" + "".join(f"{heading:>11}" for heading in HEADINGS))
+    for row in rows:
+        step_ms = row.itl_ms if row.itl_ms is not None else 1e3 * (row.ttft_s or 0.0)
+        lengths = (row.concurrency, row.n_in_tokens, row.n_cached_tokens, row.n_out_tokens)
+        energies = (row.energy_per_request_j, row.energy_per_output_token_j)
+        values = (*lengths, step_ms, row.system_output_tokens_per_s, *energies)
+        cells = "".join(f"{'-' if value is None else f'{value:,.4g}':>11}" for value in values)
+        print(f"{row.model_id:<24}{cells}")
+    for summary in summaries:
+        if summary.stopped:
+            print(f"stopped: {summary.stopped}; {len(summary.not_measured)} points not measured", file=sys.stderr)
+    if rows:
+        print(f"{len(rows)} rows in {out}")

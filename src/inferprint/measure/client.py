@@ -1,0 +1,574 @@
+"""One streaming request to an OpenAI-compatible server, and what came of it: an answer with its times, or a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+
+from inferprint._version import __version__
+from inferprint.errors import EndpointProblem, InvalidInput
+
+Api = Literal["completions", "chat"]
+Kind = Literal[
+    "not reached",
+    "cut off",
+    "timed out",
+    "stalled",
+    "rate limited",
+    "refused",
+    "server error",
+    "redirected",
+    "error in the stream",
+    "not a stream",
+    "empty answer",
+    "longer than asked",
+    "no usage",
+]
+"""Ways in which a request fails."""
+
+PATHS: Mapping[Api, str] = {"completions": "/completions", "chat": "/chat/completions"}
+MAX_ERROR_BYTES = 2000
+MAX_LINE_BYTES = 4_000_000
+CONNECT_SECONDS = 10.0
+PROBE_ANSWER_TOKENS = 2
+NOT_UNDERSTOOD = (400, 422)
+"""Statuses by which a server refuses a field that it does not know."""
+
+BURST_SECONDS = 1e-4
+"""Pause below which two chunks came together [s]."""
+
+GRACE_SECONDS = 2.0
+"""How long a server may keep a connection open after it said that the answer is complete [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A complete answer. Moments are of `time.monotonic` [s].
+
+    Attributes
+    ----------
+    started, first_token, last_token
+        When the request was sent, when the first chunk with content came, and the last one.
+    asked
+        Answer tokens asked for.
+    n_in, n_cached, n_out
+        Tokens as the server counted them: prompt, its cached part, answer; None where it does not say.
+    n_chunks, n_bursts
+        Chunks with content, and how often one came after a pause rather than together with the one before.
+    """
+
+    started: float
+    first_token: float
+    last_token: float
+    asked: int
+    n_in: int | None
+    n_cached: int | None
+    n_out: int
+    n_chunks: int
+    n_bursts: int
+
+    @property
+    def ended(self) -> float:
+        """When it had its last token [s]."""
+        return self.last_token
+
+    @property
+    def ttft_s(self) -> float:
+        """Time to the first token [s]."""
+        return self.first_token - self.started
+
+    @property
+    def duration_s(self) -> float:
+        """Time to the last token [s]."""
+        return self.last_token - self.started
+
+    @property
+    def itl_s(self) -> float | None:
+        """Mean time between two tokens [s]; None for a single one."""
+        return (self.last_token - self.first_token) / (self.n_out - 1) if self.n_out > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A request that gave no complete answer, and why; `status` is the HTTP status where there was one."""
+
+    kind: Kind
+    text: str
+    started: float
+    ended: float
+    status: int | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The server to measure.
+
+    Attributes
+    ----------
+    base
+        Scheme, host, port and path up to and with /v1.
+    model
+        Name under which the server knows the model.
+    headers
+        Sent with every request; never shown or written.
+    """
+
+    base: str
+    model: str
+    api: Api = "completions"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where requests go."""
+        return self.base + PATHS[self.api]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a server understands beyond the least: see `Client.learn`."""
+
+    ignore_eos: bool = True
+    usage: bool = True
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+
+
+def base_of(url: str) -> str:
+    """The address up to /v1 that a URL names, with or without that path.
+
+    Raises
+    ------
+    InvalidInput
+        It is no HTTP address, or holds a user name, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(url.strip() if "://" in url else f"http://{url.strip()}")
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise InvalidInput("url", f"'{url}' is no address of a server", hint="For example http://localhost:8000/v1.")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInput(
+            "url", "it holds a user name or a password", hint="Give a key with --api-key-variable or --header."
+        )
+    if parts.query or parts.fragment:
+        raise InvalidInput("url", f"'{url}' has a query or a fragment", hint="Give the address up to /v1.")
+    path = parts.path.rstrip("/")
+    path = path.removesuffix(PATHS["chat"]).removesuffix(PATHS["completions"]).rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path if path.endswith('/v1') else path + '/v1'}"
+
+
+def is_loopback(base: str) -> bool:
+    """Whether an address is of this machine."""
+    host = urlsplit(base).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+class Client:
+    """Sends requests to one server and to nowhere else: no redirects, no proxies.
+
+    Parameters
+    ----------
+    timeout_s
+        For a whole request [s].
+    stall_s
+        Without a chunk, after the first one [s].
+    count_chunks
+        Take chunks with content for tokens where the server reports no usage.
+    ca_file
+        Certificates to trust in place of the usual ones.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        timeout_s: float = 300.0,
+        stall_s: float = 30.0,
+        count_chunks: bool = False,
+        ca_file: str | None = None,
+    ) -> None:
+        self.target = target
+        self.dialect = Dialect()
+        self.timeout_s, self.stall_s = timeout_s, stall_s
+        self._count_chunks = count_chunks
+        try:
+            verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidInput("ca_file", f"cannot read {ca_file}: {error}") from error
+        self._http = httpx.AsyncClient(
+            http1=True,
+            http2=False,
+            follow_redirects=False,
+            trust_env=False,
+            verify=verify,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+            headers={
+                "User-Agent": f"inferprint/{__version__}",
+                "Accept": "text/event-stream",
+                "Accept-Encoding": "identity",
+                **target.headers,
+                "Content-Type": "application/json",
+            },
+        )
+
+    async def __aenter__(self) -> Client:
+        """The client itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def models(self) -> list[str]:
+        """Names of the models that the server says it has; empty where it does not say."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                answer = await self._http.get(f"{self.target.base}/models")
+            found = answer.json() if answer.status_code == 200 else {}
+        except (httpx.HTTPError, TimeoutError, ValueError):
+            return []
+        entries = found.get("data") if isinstance(found, dict) else None
+        entries = entries if isinstance(entries, list) else []
+        return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+    async def ask(self, prompt: str, answer_tokens: int) -> Answered | Failed:
+        """One request and its answer. It raises nothing but what cancels it."""
+        body = self._body(prompt, answer_tokens)
+        outcome = await self._ask(body, answer_tokens)
+        # A server may close a connection that waits just when it is used again: then it has not seen the request.
+        return outcome if outcome is not None else await self._ask(body, answer_tokens) or _closed()
+
+    async def _ask(self, body: bytes, answer_tokens: int) -> Answered | Failed | None:
+        """The same; None where a connection that was used before was closed in place of an answer."""
+        stream, wire = _Stream(answer_tokens), _Wire()
+        request = self._http.build_request("POST", self.target.url, content=body, extensions={"trace": wire})
+        try:
+            async with asyncio.timeout_at(wire.started + self.timeout_s) as deadline:
+                response = await self._http.send(request, stream=True)
+                try:
+                    if response.status_code != 200:
+                        return await _refusal(response, wire.started)
+                    await self._read(response, stream, deadline, wire.started + self.timeout_s)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            if not stream.complete:
+                return self._too_late(stream, wire.started)
+        except _Broken as broken:
+            return Failed(broken.kind, broken.text, wire.started, time.monotonic())
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            if wire.is_stale:
+                return None
+            if not stream.complete:
+                return _lost(error, wire.started)
+        return self._result(stream, wire.started)
+
+    async def _read(self, response: httpx.Response, stream: _Stream, deadline: asyncio.Timeout, end: float) -> None:
+        """Read a stream to its end; the deadline moves with what comes."""
+        async for block in response.aiter_raw():
+            now = time.monotonic()
+            stream.feed(block, now)
+            if stream.complete:
+                deadline.reschedule(now + GRACE_SECONDS)
+            elif stream.last is not None:
+                # From the last chunk with content on: comments that keep a connection open are none.
+                deadline.reschedule(min(end, stream.last + self.stall_s))
+
+    def _body(self, prompt: str, answer_tokens: int) -> bytes:
+        said: dict[str, Any] = {"model": self.target.model, self.dialect.limit: answer_tokens, "stream": True}
+        if self.target.api == "chat":
+            said["messages"] = [{"role": "user", "content": prompt}]
+        else:
+            said["prompt"] = prompt
+        if self.dialect.usage:
+            said["stream_options"] = {"include_usage": True}
+        if self.dialect.ignore_eos:
+            said["ignore_eos"] = True
+        return json.dumps(said).encode()
+
+    def _too_late(self, stream: _Stream, started: float) -> Failed:
+        now = time.monotonic()
+        if stream.first is not None and now - started < self.timeout_s - 1e-3:
+            text = f"no chunk for {self.stall_s:g} s after {stream.chunks} of them"
+            return Failed("stalled", text, started, now)
+        text = f"not complete after {self.timeout_s:g} s, {stream.chunks} chunks"
+        return Failed("timed out", text, started, now)
+
+    def _result(self, stream: _Stream, started: float) -> Answered | Failed:
+        """What a stream that ended holds."""
+        now = time.monotonic()
+        if not stream.events:
+            return Failed("not a stream", f"status 200 with '{_shown(stream.rest)}' in place of a stream", started, now)
+        if not stream.finish and not stream.complete:
+            return Failed("cut off", f"the stream ended in the middle, after {stream.chunks} chunks", started, now)
+        n_out = stream.count("completion_tokens")
+        if n_out is None and self._count_chunks:
+            n_out = stream.chunks
+        if n_out is None:
+            return Failed("no usage", "the server reports no usage in its last chunk", started, now)
+        first = stream.first if stream.first is not None else stream.ended
+        last = stream.ended if stream.ended is not None else stream.last
+        if n_out == 0 or first is None or last is None:
+            return Failed("empty answer", "the answer has no token", started, now)
+        if n_out > stream.asked:
+            return Failed("longer than asked", f"{n_out} tokens, {stream.asked} were asked for", started, now)
+        n_in, n_cached = stream.count("prompt_tokens"), stream.cached()
+        return Answered(started, first, last, stream.asked, n_in, n_cached, n_out, stream.chunks, stream.bursts)
+
+
+class _Wire:
+    """What happens on the connection of a request.
+
+    Attributes
+    ----------
+    started
+        When its first byte was sent: the connection was there already [s].
+    """
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self._is_new = self._is_sent = self._has_answer = False
+
+    async def __call__(self, event: str, _info: Mapping[str, Any]) -> None:
+        """Take an event of the connection."""
+        if event == "connection.connect_tcp.complete":
+            self._is_new = True
+        elif event == "http11.send_request_headers.started":
+            self.started, self._is_sent = time.monotonic(), True
+        elif event == "http11.receive_response_headers.complete":
+            self._has_answer = True
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a connection that was used before ended without an answer."""
+        return self._is_sent and not (self._is_new or self._has_answer)
+
+
+class _Broken(Exception):
+    """A stream that is none, or says that it failed."""
+
+    def __init__(self, kind: Kind, text: str) -> None:
+        super().__init__(text)
+        self.kind: Kind = kind
+        self.text = text
+
+
+class _Stream:
+    """Server-sent events as they come in: when the first and last content came, and what the last chunks said."""
+
+    def __init__(self, asked: int) -> None:
+        self.asked = asked
+        self.rest = b""
+        self.events = self.chunks = self.bursts = 0
+        self.first: float | None = None
+        self.last: float | None = None
+        self.ended: float | None = None
+        self.finish = self.complete = False
+        self._usage: Mapping[str, Any] = {}
+        # A token is a chunk, or less where half a character is held back; four times as many are no answer any more.
+        self._most_chunks = 4 * asked + 64
+
+    def feed(self, block: bytes, at: float) -> None:
+        """Take what came at a moment."""
+        *lines, self.rest = (self.rest + block).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._event(line[5:].strip(), at)
+            elif not self.events and line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
+                raise _Broken("not a stream", f"status 200 with '{_shown(block)}' in place of a stream")
+        if len(self.rest) > MAX_LINE_BYTES:
+            raise _Broken("not a stream", f"a line of more than {MAX_LINE_BYTES:,} bytes")
+
+    def _event(self, data: bytes, at: float) -> None:
+        self.events += 1
+        if data == b"[DONE]":
+            self.complete = True
+            return
+        try:
+            event = json.loads(data)
+        except (ValueError, RecursionError):
+            event = None
+        if not isinstance(event, dict):
+            raise _Broken("error in the stream", f"a chunk is no JSON object: '{_shown(data)}'")
+        if event.get("error"):
+            raise _Broken("error in the stream", _shown(json.dumps(event["error"]).encode()))
+        if isinstance(event.get("usage"), dict):
+            self._usage = event["usage"]
+        choices = event.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            self._choice(choices[0], at)
+
+    def _choice(self, choice: Mapping[str, Any], at: float) -> None:
+        delta = choice.get("delta")
+        said = delta if isinstance(delta, dict) else {}
+        text = choice.get("text") or said.get("content") or said.get("reasoning_content")
+        if text or said.get("reasoning") or said.get("tool_calls"):
+            self.chunks += 1
+            self.first = at if self.first is None else self.first
+            self.bursts += self.last is None or at - self.last > BURST_SECONDS
+            self.last = at
+            if self.chunks > self._most_chunks:
+                raise _Broken("longer than asked", f"{self.chunks} chunks and more, {self.asked} tokens were asked for")
+        if choice.get("finish_reason"):
+            self.finish, self.ended = True, at
+
+    def count(self, name: str) -> int | None:
+        """A count of the usage; None where there is none."""
+        return _count(self._usage.get(name))
+
+    def cached(self) -> int | None:
+        """Cached prompt tokens of the usage; None where they are not reported."""
+        details = self._usage.get("prompt_tokens_details")
+        found = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+        return found if found is not None else self.count("prompt_cache_hit_tokens")
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _shown(data: bytes) -> str:
+    """The beginning of what a server said, on one line, without control characters."""
+    text = " ".join(data[:300].decode(errors="replace").split())
+    return "".join(character for character in text if character.isprintable())
+
+
+async def _refusal(response: httpx.Response, started: float) -> Failed:
+    """A failure from a response other than 200."""
+    status, body = response.status_code, b""
+    if 300 <= status < 400:
+        text = f"{status} to {_destination(response)}, which is not followed"
+        return Failed("redirected", text, started, time.monotonic(), status)
+    async for block in response.aiter_raw():
+        body += block
+        if len(body) > MAX_ERROR_BYTES:
+            break
+    kind: Kind = "rate limited" if status == 429 else "server error" if status >= 500 else "refused"
+    wait = _retry_after(response.headers.get("Retry-After")) if status == 429 else None
+    return Failed(kind, f"{status}: {_message(body)}", started, time.monotonic(), status, wait)
+
+
+def _destination(response: httpx.Response) -> str:
+    """Where a redirect leads, without what may be secret in it."""
+    try:
+        where = urlsplit(str(response.request.url.join(response.headers.get("Location", ""))))
+    except (ValueError, httpx.InvalidURL):
+        return "an address that is none"
+    return f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"
+
+
+def _message(body: bytes) -> str:
+    """What an error body says."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return _shown(body)
+    error = found.get("error", found) if isinstance(found, dict) else found
+    text = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    return _shown((text if isinstance(text, str) else json.dumps(found)).encode())
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds to wait, from a number or a date; None where it is neither."""
+    if text is None:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(tz=UTC)).total_seconds())
+
+
+def _closed() -> Failed:
+    now = time.monotonic()
+    return Failed("cut off", "connections were closed in place of an answer, twice", now, now)
+
+
+def _lost(error: Exception, started: float) -> Failed:
+    """A failure of the connection."""
+    now = time.monotonic()
+    said = _shown(str(error).encode()) or type(error).__name__
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return Failed("not reached", said, started, now)
+    return Failed("cut off", said, started, now)
+
+
+async def learn(client: Client, prompt: str) -> tuple[Answered, list[str], int]:
+    """Find out what a server understands, with a short answer.
+
+    Returns
+    -------
+    An answer, what is to be known of the server, and how many requests it took.
+
+    Raises
+    ------
+    EndpointProblem
+        No way of asking gives an answer.
+    """
+    limit = client.dialect.limit
+    tries = [Dialect(), Dialect(ignore_eos=False), Dialect(ignore_eos=False, usage=False)]
+    if client.target.api == "chat":
+        tries.insert(2, Dialect(ignore_eos=False, limit="max_completion_tokens"))
+    count = 0
+    while True:
+        client.dialect = tries[count]
+        count += 1
+        outcome = await client.ask(prompt, PROBE_ANSWER_TOKENS)
+        if isinstance(outcome, Answered):
+            return outcome, _remarks(client.dialect, limit), count
+        if outcome.status not in NOT_UNDERSTOOD or count == len(tries):
+            raise problem_of(outcome, client.target)
+
+
+def _remarks(dialect: Dialect, limit: str) -> list[str]:
+    said = []
+    if not dialect.ignore_eos:
+        said.append("the server does not take ignore_eos: answers may end before the asked length")
+    if not dialect.usage:
+        said.append("the server does not take stream_options: it reports no usage")
+    if dialect.limit != limit:
+        said.append(f"the server takes {dialect.limit}")
+    return said
+
+
+def problem_of(failed: Failed, target: Target) -> EndpointProblem:
+    """A failure that ends a run before it began, with what to do about it."""
+    hint = "See what the server logs."
+    if failed.kind == "not reached":
+        hint = "Check the address, and that the server is up."
+    elif failed.kind == "redirected":
+        hint = "Give the address that answers itself: requests go to the named host only."
+    elif failed.kind == "no usage":
+        hint = "With --count-chunks every chunk with content counts as a token; prompt tokens are words then."
+    elif failed.kind == "longer than asked":
+        hint = "The server ignores max_tokens: lengths of answers cannot be set, so that nothing can be measured."
+    elif failed.status in (401, 403):
+        hint = "Name the environment variable that holds the key with --api-key-variable."
+    elif failed.status == 404:
+        other = "chat" if target.api == "completions" else "completions"
+        hint = f"Check the path and --served-model; or try --api {other}."
+    return EndpointProblem(f"{target.url}: {failed.kind}: {failed.text}", hint=hint)

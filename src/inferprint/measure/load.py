@@ -1,0 +1,208 @@
+"""One point of a sweep: as many requests in flight as it says, and the window in which their number is steady."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from inferprint.measure.client import Answered, Client, Failed
+from inferprint.measure.plan import Point
+
+PAUSE_AFTER_FAILURE_S = 0.2
+LONGEST_WAIT_S = 60.0
+"""Longest wait that a server may ask for [s]."""
+
+HOPELESS = 3
+"""Failures one after the other, and two for each worker, after which a point is given up."""
+
+
+class Budget:
+    """How many requests may still be sent.
+
+    Parameters
+    ----------
+    limit
+        Requests at most.
+    report
+        Told how many were sent.
+    """
+
+    def __init__(self, limit: int, report: Callable[[int], None] = lambda _: None) -> None:
+        self.limit, self.sent, self.waits = limit, 0, 0
+        self._report = report
+
+    @property
+    def left(self) -> int:
+        """Requests that may still be sent."""
+        return self.limit - self.sent
+
+    def take(self, count: int = 1) -> bool:
+        """Take requests; False where there are none left."""
+        if self.left < count:
+            return False
+        self.sent += count
+        self._report(self.sent)
+        return True
+
+
+async def ask_patiently(client: Client, budget: Budget, prompt: str, answer_tokens: int) -> Answered | Failed | None:
+    """One request, and once more where the server asks to wait; None where the budget is used up."""
+    if not budget.take():
+        return None
+    outcome = await client.ask(prompt, answer_tokens)
+    if isinstance(outcome, Answered) or outcome.retry_after_s is None or outcome.retry_after_s > LONGEST_WAIT_S:
+        return outcome
+    budget.waits += 1
+    await asyncio.sleep(outcome.retry_after_s)
+    return await client.ask(prompt, answer_tokens) if budget.take() else outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """The steady window of a point and the requests that ended in it.
+
+    It begins when every worker has ended its first request, and ends with an answer, so that whole requests lie between
+    both ends. The first ones ask for answers of spread lengths, so that those after them do not run in step.
+
+    Attributes
+    ----------
+    start_s, end_s
+        By `time.monotonic` [s].
+    answers
+        All began while every worker was busy.
+    in_flight
+        Mean number of requests in flight, counted.
+    client_share
+        Share of the window that the client's own thread was computing.
+    """
+
+    start_s: float
+    end_s: float
+    answers: tuple[Answered, ...]
+    in_flight: float
+    client_share: float
+
+    @property
+    def seconds(self) -> float:
+        """Its length [s]."""
+        return self.end_s - self.start_s
+
+    @property
+    def tokens(self) -> int:
+        """Answer tokens of its requests."""
+        return sum(answer.n_out for answer in self.answers)
+
+    @property
+    def little(self) -> float:
+        """Mean number of requests in flight by Little's law: their rate times their mean time."""
+        return sum(answer.duration_s for answer in self.answers) / self.seconds
+
+
+@dataclass(slots=True)
+class Load:
+    """Workers that keep a point's requests in flight: each sends its next one when it has its answer.
+
+    Attributes
+    ----------
+    counted
+        Answers that end the point.
+    least_seconds, most_seconds
+        The window lasts at least so long even with more answers, and ends so late even with fewer [s].
+    give_up_at
+        Moment at which what is under way is dropped [s].
+    next_prompt
+        Makes the next prompt.
+    outcomes, late
+        What came of the requests that ended until the window did, and of those after it.
+    was_dropped
+        Whether `give_up_at` came first.
+    """
+
+    client: Client
+    budget: Budget
+    point: Point
+    next_prompt: Callable[[], str]
+    counted: int
+    least_seconds: float
+    most_seconds: float
+    give_up_at: float
+    outcomes: list[Answered | Failed] = field(default_factory=list)
+    late: list[Answered | Failed] = field(default_factory=list)
+    was_dropped: bool = False
+    _inside: list[Answered] = field(default_factory=list)
+    _spans: list[tuple[float, float]] = field(default_factory=list)
+    _start: float | None = None
+    _computing: tuple[float, float] = (0.0, 0.0)
+    _ramping: int = 0
+    _failed_in_a_row: int = 0
+    _over: bool = False
+
+    @property
+    def failures(self) -> list[Failed]:
+        """Requests that failed until the window ended."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, Failed)]
+
+    async def run(self) -> Steady | None:
+        """Run the point; None where no request ended in a steady window."""
+        self._ramping = self.point.concurrency
+        try:
+            async with asyncio.timeout_at(self.give_up_at), asyncio.TaskGroup() as group:
+                for place in range(self.point.concurrency):
+                    group.create_task(self._work(place))
+        except TimeoutError:
+            self.was_dropped = True
+        if self._start is None or not self._inside:
+            return None
+        end = max(answer.ended for answer in self._inside)
+        if end <= self._start:
+            return None
+        overlaps = (min(last, end) - max(first, self._start) for first, last in self._spans)
+        in_flight = math.fsum(overlap for overlap in overlaps if overlap > 0) / (end - self._start)
+        share = (self._computing[1] - self._computing[0]) / (end - self._start)
+        return Steady(self._start, end, tuple(self._inside), in_flight, share)
+
+    async def _work(self, place: int) -> None:
+        """What one worker does."""
+        answer_tokens = math.ceil(self.point.answer_tokens * (place + 1) / self.point.concurrency)
+        is_first = True
+        while not self._over:
+            began = time.monotonic()
+            outcome: Answered | Failed | None = None
+            try:
+                outcome = await ask_patiently(self.client, self.budget, self.next_prompt(), answer_tokens)
+            finally:
+                self._spans.append((outcome.started, outcome.ended) if outcome else (began, time.monotonic()))
+            if outcome is None:
+                self._over = True
+                return
+            self._take(outcome, is_first)
+            if isinstance(outcome, Failed):
+                await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+            answer_tokens, is_first = self.point.answer_tokens, False
+
+    def _take(self, outcome: Answered | Failed, is_first: bool) -> None:
+        if self._over:
+            self.late.append(outcome)
+            return
+        self.outcomes.append(outcome)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if isinstance(outcome, Failed) else 0
+        if is_first:
+            self._ramping -= 1
+            if not self._ramping:
+                self._start = outcome.ended
+                self._computing = (time.thread_time(), time.thread_time())
+        elif self._start is not None and isinstance(outcome, Answered):
+            self._inside.append(outcome)
+            self._computing = (self._computing[0], time.thread_time())
+        self._over = self._is_over()
+
+    def _is_over(self) -> bool:
+        if len(self.failures) > self.counted or self._failed_in_a_row >= max(HOPELESS, 2 * self.point.concurrency):
+            return True
+        if self._start is None:
+            return False
+        seconds = time.monotonic() - self._start
+        return seconds >= self.most_seconds or (len(self._inside) >= self.counted and seconds >= self.least_seconds)

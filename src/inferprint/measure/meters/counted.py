@@ -1,0 +1,106 @@
+"""Meters that show a counter of energy."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from statistics import median
+
+from inferprint.errors import MeterProblem
+from inferprint.measure.meters.base import Boundary, Reading
+
+
+class CounterMeter:
+    """A meter that reads a counter when it is asked.
+
+    Parameters
+    ----------
+    name, boundary
+        See `Meter`.
+    counters
+        Returns the moment by `time.monotonic` [s] and the counter of each device [J].
+    finest_s
+        Changes closer than that are not told apart: it is not asked more often [s].
+    """
+
+    def __init__(
+        self,
+        name: str,
+        boundary: Boundary,
+        counters: Callable[[], tuple[float, Sequence[float]]],
+        finest_s: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.boundary: Boundary = boundary
+        self._counters, self._finest_s = counters, finest_s
+        at_s, self._first = counters()
+        self._last, self._last_joules = tuple(self._first), 0.0
+        self._changes = [at_s]
+        self._lock = threading.Lock()
+
+    @property
+    def resolution_s(self) -> float:
+        """Time between two changes that were seen [s]; infinite before the second one."""
+        # Since the first reading there was no whole step.
+        with self._lock:
+            changes = self._changes[1:]
+        gaps = [later - earlier for earlier, later in pairwise(changes)]
+        return max(self._finest_s, median(gaps)) if gaps else math.inf
+
+    def read(self) -> Reading:
+        """Energy since the meter was opened.
+
+        Raises
+        ------
+        MeterProblem
+            A counter fell, or it cannot be read.
+        """
+        with self._lock:
+            return self._read()
+
+    def _read(self) -> Reading:
+        at_s, values = self._counters()
+        for device, (before, now) in enumerate(zip(self._last, values, strict=True)):
+            if not (math.isfinite(now) and now >= before):
+                raise MeterProblem(
+                    f"{self.name}: counter {device + 1} of {len(values)} runs backwards, from {before:.6g} J to "
+                    f"{now:.6g} J",
+                    hint="It was reset, by its driver or a restart: measure again.",
+                )
+        joules = math.fsum(now - first for now, first in zip(values, self._first, strict=True))
+        if joules > self._last_joules:
+            self._changes.append(at_s)
+            del self._changes[:-MOST_CHANGES]
+        self._last, self._last_joules = tuple(values), joules
+        return Reading(at_s, joules)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def learn_resolution(self, changes: int, at_most_s: float, pause_s: float) -> None:
+        """Read until the counter has changed often enough to know its resolution.
+
+        Raises
+        ------
+        MeterProblem
+            It stands still.
+        """
+        until = time.monotonic() + at_most_s
+        while len(self._changes) <= changes:
+            if time.monotonic() > until:
+                if len(self._changes) > 2:
+                    return
+                shown = math.fsum(self._last)
+                raise MeterProblem(
+                    f"{self.name} stands still: its counter is at {shown:.6g} J for {at_most_s:g} s",
+                    hint="Check that the accelerator is on and that its driver counts energy.",
+                )
+            time.sleep(pause_s)
+            self.read()
+
+
+MOST_CHANGES = 200
+"""Changes that a resolution is taken from, the newest."""

@@ -1,0 +1,329 @@
+"""Energy between two moments, and whose it is.
+
+Between two readings energy is taken to grow evenly. What a meter shows changes in steps; a value that did not change is
+no new reading, so that a step is spread over the time that it stands for.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from types import TracebackType
+
+from inferprint.errors import MeterProblem
+from inferprint.measure.meters.base import KeepsReadings, Meter, Reading
+
+LEAST_RESOLUTIONS = 20.0
+"""A window is to be so many times as long as the resolution: the unknown at both ends is below a tenth then."""
+
+LONGEST_GAP = 5.0
+"""Spacings, as usual ones go, beyond which a gap between readings is no spacing any more."""
+
+GAP_OF_COUNTER = 0.05
+"""Share of a window in which a counter may show nothing new: how it grew there is unknown, but not by how much."""
+
+SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.5
+SURPLUS_S = 2.0
+"""Time that a meter gets beyond its usual spacing to show the end of a window [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Energy between two moments.
+
+    Attributes
+    ----------
+    start_s, end_s
+        Moments [s].
+    joules
+        Energy between them [J].
+    resolution_s
+        Time between two readings [s].
+    """
+
+    start_s: float
+    end_s: float
+    joules: float
+    resolution_s: float
+
+    @property
+    def seconds(self) -> float:
+        """Its length [s]."""
+        return self.end_s - self.start_s
+
+    @property
+    def watts(self) -> float:
+        """Mean power [W]."""
+        return self.joules / self.seconds
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the meter is too slow for it: the ends may hold more than a tenth of the energy."""
+        return self.seconds < LEAST_RESOLUTIONS * self.resolution_s
+
+
+def energy_between(
+    readings: Sequence[Reading],
+    start_s: float,
+    end_s: float,
+    *,
+    name: str = "the meter",
+    resolution_s: float = 0.0,
+    counted: bool = False,
+    flag_short: bool = False,
+) -> Window:
+    """Energy between two moments, interpolated between readings.
+
+    Parameters
+    ----------
+    readings
+        In the order of time; `start_s` and `end_s` are of the same clock.
+    name
+        Of the meter, for messages.
+    resolution_s
+        Of the meter, where it is coarser than the readings [s].
+    counted
+        The readings are of a counter, which misses nothing between them: what matters is whether it stood still for a
+        good part of the window, and gaps about the window's ends.
+    flag_short
+        Return a window that is too short for the meter (see `Window.is_short`) instead of refusing it.
+
+    Raises
+    ------
+    MeterProblem
+        The readings run backwards, stand still, have a gap, or do not cover the window; or the window is too short.
+    """
+    if not start_s < end_s:
+        raise MeterProblem(f"{name}: a window from {start_s:.6g} s to {end_s:.6g} s has no length")
+    changes = changes_of(readings, name)
+    if len(changes) < 2:
+        raise _stands_still(name, changes[0] if changes else None, end_s - start_s)
+    spacing = median(later.at_s - earlier.at_s for earlier, later in pairwise(changes))
+    _check_covered(changes, readings[-1], start_s, end_s, name)
+    limit = max(LONGEST_GAP * spacing, GAP_OF_COUNTER * (end_s - start_s) if counted else 0.0)
+    still_until = {reading.joules: reading.at_s for reading in readings} if counted else {}
+    for earlier, later in pairwise(changes):
+        inside = start_s < earlier.at_s and later.at_s < end_s
+        seen = still_until.get(earlier.joules, later.at_s) if inside else later.at_s
+        if later.at_s > start_s and earlier.at_s < end_s and seen - earlier.at_s > limit:
+            raise _gap(name, earlier, seen - earlier.at_s, spacing)
+    first, last = _at(changes, start_s), _at(changes, end_s)
+    if not last > first:
+        raise _stands_still(name, Reading(end_s, last), end_s - start_s)
+    window = Window(start_s, end_s, last - first, max(spacing, resolution_s))
+    if window.is_short and not flag_short:
+        raise MeterProblem(
+            f"{name}: {window.seconds:.3g} s with {window.joules:.4g} J are too short for a meter that shows a new "
+            f"value every {window.resolution_s:.3g} s",
+            hint=f"Measure {LEAST_RESOLUTIONS * window.resolution_s:.3g} s at least.",
+        )
+    return window
+
+
+def changes_of(readings: Sequence[Reading], name: str = "the meter") -> list[Reading]:
+    """The readings at which the meter showed a new value.
+
+    Raises
+    ------
+    MeterProblem
+        Time or energy runs backwards.
+    """
+    changes: list[Reading] = []
+    for reading in readings:
+        if not changes:
+            changes.append(reading)
+            continue
+        before = changes[-1]
+        if not math.isfinite(reading.joules) or reading.joules < before.joules:
+            raise MeterProblem(
+                f"{name} runs backwards: {before.joules:.6g} J, and {reading.joules:.6g} J "
+                f"{reading.at_s - before.at_s:.3g} s later",
+                hint="Its counter was reset, or wrapped around: measure again.",
+            )
+        if reading.at_s <= before.at_s:
+            if reading != before:
+                raise MeterProblem(
+                    f"{name}: the time runs backwards, from {before.at_s:.6f} s to {reading.at_s:.6f} s "
+                    f"at {reading.joules:.6g} J"
+                )
+        elif reading.joules > before.joules:
+            changes.append(reading)
+    return changes
+
+
+def _check_covered(changes: Sequence[Reading], last: Reading, start_s: float, end_s: float, name: str) -> None:
+    first, newest = changes[0], changes[-1]
+    if start_s < first.at_s:
+        raise MeterProblem(
+            f"{name}: its first reading, {first.joules:.6g} J, is {first.at_s - start_s:.3g} s after the beginning of "
+            "the window",
+            hint="Begin to read the meter before the work begins; check that its times are in UTC.",
+        )
+    if end_s > newest.at_s:
+        still = last.at_s - newest.at_s
+        what = f"stands still at {newest.joules:.6g} J for {still:.3g} s" if still > 0 else "has no later reading"
+        raise MeterProblem(
+            f"{name} {what}, and the window ends {end_s - newest.at_s:.3g} s after its last value",
+            hint="Read the meter until after the work has ended; check that its times are in UTC.",
+        )
+
+
+def _gap(name: str, reading: Reading, seconds: float, spacing: float) -> MeterProblem:
+    return MeterProblem(
+        f"{name}: no new value for {seconds:.3g} s after {reading.joules:.6g} J, where one came every {spacing:.3g} s",
+        hint="It stood still or was not recorded meanwhile: measure again.",
+    )
+
+
+def _stands_still(name: str, reading: Reading | None, seconds: float) -> MeterProblem:
+    shown = "it shows nothing" if reading is None else f"it shows {reading.joules:.6g} J throughout"
+    return MeterProblem(
+        f"{name} stands still: {shown}, for {seconds:.3g} s",
+        hint="Check that it meters the machine that does the work, and that it is on.",
+    )
+
+
+def _at(changes: Sequence[Reading], moment_s: float) -> float:
+    """Energy at a moment within the readings [J]."""
+    after = min(bisect_right(changes, moment_s, key=lambda reading: reading.at_s), len(changes) - 1)
+    earlier, later = changes[after - 1], changes[after]
+    share = (moment_s - earlier.at_s) / (later.at_s - earlier.at_s)
+    return earlier.joules + share * (later.joules - earlier.joules)
+
+
+def attribute(total_j: float, weights: Sequence[float]) -> list[float]:
+    """Shares of an energy in proportion to weights; their sum, in any order, is the energy itself.
+
+    Parameters
+    ----------
+    total_j
+        Energy [J].
+    weights
+        Of any unit, none below 0. The largest share takes what rounding leaves.
+
+    Raises
+    ------
+    ValueError
+        A weight or the energy is negative or no number, or no weight is above 0.
+    """
+    whole = math.fsum(weights)
+    if not (math.isfinite(total_j) and total_j >= 0):
+        raise ValueError(f"{total_j} J cannot be shared out")
+    if not (math.isfinite(whole) and whole > 0) or min(weights) < 0:
+        raise ValueError("shares need weights of which none is negative and one above 0")
+    largest = max(range(len(weights)), key=weights.__getitem__)
+    # In steps of the last bit of the whole, so that no sum of shares is rounded.
+    step = math.ulp(total_j)
+    shares = [math.floor(total_j * (weight / whole) / step) * step for weight in weights]
+    shares[largest] = total_j - sum(share for i, share in enumerate(shares) if i != largest)
+    return shares
+
+
+class Recorder:
+    """Reads a meter in the background, so that the energy between any two moments is known afterwards.
+
+    Parameters
+    ----------
+    meter
+        Read and not closed; one that keeps its own readings is left to do so.
+    interval_s
+        Time between two readings [s]; half the meter's resolution by default.
+    """
+
+    def __init__(self, meter: Meter, *, interval_s: float | None = None) -> None:
+        self.meter = meter
+        self._interval_s = interval_s
+        self._readings: list[Reading] = []
+        self._problem: MeterProblem | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
+
+    def __enter__(self) -> Recorder:
+        """Begin to read.
+
+        Raises
+        ------
+        MeterProblem
+            The meter cannot be read.
+        """
+        if not isinstance(self.meter, KeepsReadings):
+            self._readings.append(self.meter.read())
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop reading; what was read stays."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def readings(self) -> list[Reading]:
+        """What was read so far.
+
+        Raises
+        ------
+        MeterProblem
+            The meter could not be read any more.
+        """
+        if isinstance(self.meter, KeepsReadings):
+            return list(self.meter.readings())
+        if self._problem is not None:
+            raise self._problem
+        return list(self._readings)
+
+    def window(self, start_s: float, end_s: float, *, flag_short: bool = False) -> Window:
+        """Energy between two moments by `time.monotonic`; waits until the meter has shown the end.
+
+        Raises
+        ------
+        MeterProblem
+            See `energy_between`; or the meter could not be read.
+        """
+        name = self.meter.name
+        while True:
+            readings = self.readings()
+            changes = changes_of(readings, name)
+            covered = bool(changes) and changes[-1].at_s >= end_s
+            if covered or time.monotonic() > end_s + self._patience_s(changes):
+                break
+            self._stopped.wait(SHORTEST_POLL_S)
+        resolution = self.meter.resolution_s
+        known = resolution if math.isfinite(resolution) else 0.0
+        counted = not isinstance(self.meter, KeepsReadings)
+        return energy_between(
+            readings, start_s, end_s, name=name, resolution_s=known, counted=counted, flag_short=flag_short
+        )
+
+    def _patience_s(self, changes: Sequence[Reading]) -> float:
+        """How long after a window's end its meter may show it [s]."""
+        if self._stopped.is_set():
+            return 0.0
+        usual = [later.at_s - earlier.at_s for earlier, later in pairwise(changes)]
+        resolution = self.meter.resolution_s
+        return SURPLUS_S + 2 * max([*usual[-3:], resolution if math.isfinite(resolution) else 0.0])
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._pause_s()):
+            try:
+                reading = self.meter.read()
+            except MeterProblem as problem:
+                self._problem = problem  # it may come back: a gap that is too long shows in the window
+                continue
+            self._problem = None
+            before = self._readings
+            if len(before) > 1 and before[-2].joules == before[-1].joules == reading.joules:
+                before[-1] = reading  # it stands still since the one before: only until when is of interest
+            else:
+                before.append(reading)
+
+    def _pause_s(self) -> float:
+        if self._interval_s is not None:
+            return self._interval_s
+        half = self.meter.resolution_s / 2
+        return min(max(half, SHORTEST_POLL_S), LONGEST_POLL_S) if half > 0 else LONGEST_POLL_S

@@ -1,0 +1,165 @@
+"""A steady window as a row of observations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from inferprint.measure.client import Answered
+from inferprint.measure.load import Steady
+from inferprint.measure.meters.base import Boundary
+from inferprint.measure.meters.windows import Window
+from inferprint.measure.observations import Row
+from inferprint.measure.plan import Point
+
+AGREES = 0.05
+"""Difference up to which two ways to count requests in flight agree."""
+
+BUSY_CLIENT = 0.5
+"""Share of the time from which on the client's own work may be in the times."""
+
+BUNCHED = 1.5
+"""Chunks that come together from which on a row says so."""
+
+MISSED = 0.05
+"""Part by which a length misses what was asked before a row says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured, as every row says it: see `observations.Row`."""
+
+    model_id: str
+    gpu: str
+    gpu_count: int
+    tensor_parallel: int | None = None
+    precision_name: str | None = None
+    engine: str | None = None
+    engine_version: str | None = None
+    source: str = "own"
+
+
+def point_row(row_id: str, subject: Subject, point: Point, steady: Steady, remarks: Sequence[str]) -> Row:
+    """The row of a point, without its energy."""
+    answers = steady.answers
+    alone, prompts_only = point.concurrency == 1, point.answer_tokens == 1
+    gaps = [answer.itl_s for answer in answers if answer.itl_s is not None]
+    notes = [*remarks, *_remarks(point, steady)]
+    n_cached, cached_remark = _cached(point, answers)
+    return Row(
+        row_id=row_id,
+        source=subject.source,
+        model_id=subject.model_id,
+        gpu=subject.gpu,
+        gpu_count=subject.gpu_count,
+        tensor_parallel=subject.tensor_parallel,
+        precision_name=subject.precision_name,
+        engine=subject.engine,
+        engine_version=subject.engine_version,
+        date="",
+        serving_mode="prefill_only" if prompts_only else "single_stream" if alone else "aggregated",
+        # The pauses of a single worker between two requests are none of a server's.
+        concurrency=1.0 if alone else steady.in_flight,
+        n_in_tokens=_n_in(point, answers),
+        n_cached_tokens=n_cached,
+        n_out_tokens=fmean(answer.n_out for answer in answers),
+        ttft_s=fmean(answer.ttft_s for answer in answers),
+        itl_ms=1e3 * fmean(gaps) if gaps else None,
+        system_output_tokens_per_s=None if alone or prompts_only else steady.tokens / steady.seconds,
+        duration_s=fmean(answer.duration_s for answer in answers),
+        n_repeats=len(answers),
+        note="; ".join([*notes, *cached_remark, _spread(answers)]),
+    )
+
+
+def energy_of(row: Row, energy: Window, requests: int, boundary: Boundary, idle_w: float | None) -> Row:
+    """The row with the energy of its window.
+
+    Parameters
+    ----------
+    energy
+        Of the steady window.
+    requests
+        That ended in it.
+    idle_w
+        Power of what is metered before the load [W]; None where it is not known.
+    """
+    of_gpus = boundary == "gpu_only"
+    tokens = requests * (row.n_out_tokens or 0.0)
+    prompts_only = row.serving_mode == "prefill_only"
+    note = row.note or ""
+    if idle_w is not None and not of_gpus:
+        note += f"; idle {idle_w:.4g} W"
+    return replace(
+        row,
+        energy_per_request_j=energy.joules / requests,
+        energy_per_output_token_j=None if prompts_only else energy.joules / tokens,
+        energy_boundary=boundary,
+        avg_gpu_power_w_all_gpus=energy.watts if of_gpus else None,
+        avg_system_power_w=energy.watts if boundary.startswith("system") else None,
+        idle_gpu_power_w=idle_w / row.gpu_count if of_gpus and idle_w is not None else None,
+        note=note,
+    )
+
+
+def _n_in(point: Point, answers: Sequence[Answered]) -> float:
+    known = [answer.n_in for answer in answers if answer.n_in is not None]
+    return fmean(known) if known else float(point.prompt_tokens)
+
+
+def _cached(point: Point, answers: Sequence[Answered]) -> tuple[float | None, list[str]]:
+    """Cached prompt tokens, and what is to be said of them."""
+    known = [answer.n_cached for answer in answers if answer.n_cached is not None]
+    sent = point.cached_share * _n_in(point, answers)
+    if len(known) < len(answers):
+        if not point.cached_share:
+            return None, []
+        said = "the server does not report cached tokens: n_cached_tokens is the prefix as it was sent before"
+        return sent, [said]
+    mean = fmean(known)
+    if abs(mean - sent) > MISSED * _n_in(point, answers):
+        return mean, [f"{mean:.4g} prompt tokens came from a cache, {sent:.4g} were to"]
+    return mean, []
+
+
+def _remarks(point: Point, steady: Steady) -> list[str]:
+    """What is to be known of a point's requests."""
+    answers, notes = steady.answers, []
+    early = sum(answer.n_out < answer.asked for answer in answers)
+    if early:
+        notes.append(f"{early} of {len(answers)} answers ended before {point.answer_tokens} tokens")
+    if any(answer.n_in is None for answer in answers):
+        notes.append("n_in_tokens is words sent, n_out_tokens chunks: the server reports no usage")
+    elif abs(_n_in(point, answers) / point.prompt_tokens - 1) > MISSED:
+        notes.append(f"prompts were to have {point.prompt_tokens} tokens")
+    if abs(steady.little / steady.in_flight - 1) > AGREES:
+        notes.append(f"requests in flight: {steady.in_flight:.4g} counted, {steady.little:.4g} by Little's law")
+    if steady.in_flight < (1 - AGREES) * point.concurrency and point.concurrency > 1:
+        notes.append(f"{point.concurrency} requests were to be in flight")
+    together = sum(answer.n_chunks for answer in answers) / max(1, sum(answer.n_bursts for answer in answers))
+    if together > BUNCHED:
+        notes.append(f"chunks came {together:.3g} at a time: ttft_s is late and itl_ms short by that")
+    if steady.client_share > BUSY_CLIENT:
+        notes.append(f"the client computed {steady.client_share:.0%} of the time: times may be its own")
+    return notes
+
+
+def _spread(answers: Sequence[Answered]) -> str:
+    """From which to which value the times go, without the outer tenths."""
+    gaps = [1e3 * answer.itl_s for answer in answers if answer.itl_s is not None]
+    parts = {
+        "ttft_s": [answer.ttft_s for answer in answers],
+        "itl_ms": gaps,
+        "duration_s": [answer.duration_s for answer in answers],
+    }
+    said = [
+        f"{name} {_tenth(values, 0.1):.4g} to {_tenth(values, 0.9):.4g}" for name, values in parts.items() if values
+    ]
+    return f"10th to 90th percentile: {', '.join(said)}"
+
+
+def _tenth(values: Sequence[float], share: float) -> float:
+    """The value below which a share of them lies, by nearest rank."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

@@ -1,0 +1,364 @@
+"""One request: its times, and every way in which it can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+from tests.measure.server_here import Asked, free_port, odd_server
+
+from inferprint.errors import EndpointProblem, InvalidInput
+from inferprint.measure.client import Answered, Client, Failed, Target, base_of, is_loopback, learn
+from inferprint.measure.load import Budget, ask_patiently
+
+
+def ask(url: str, tokens: int = 4, **options) -> Answered | Failed:
+    api, headers = options.pop("api", "completions"), options.pop("headers", {})
+
+    async def once() -> Answered | Failed:
+        async with Client(Target(base_of(url), "m", api, headers), **options) as client:
+            return await client.ask("three short words", tokens)
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize(
+    "given, base",
+    [
+        ("http://localhost:8000", "http://localhost:8000/v1"),
+        ("http://localhost:8000/", "http://localhost:8000/v1"),
+        ("localhost:8000/v1/", "http://localhost:8000/v1"),
+        ("https://a.example/llm/v1/chat/completions", "https://a.example/llm/v1"),
+        ("http://[::1]:80/v1/completions", "http://[::1]:80/v1"),
+    ],
+)
+def test_address(given: str, base: str) -> None:
+    assert base_of(given) == base
+
+
+@pytest.mark.parametrize("given", ["ftp://a/v1", "http://", "http://u:p@a/v1", "http://a/v1?key=1", "http://a:x/", ""])
+def test_no_address(given: str) -> None:
+    with pytest.raises(InvalidInput):
+        base_of(given)
+
+
+@pytest.mark.parametrize(
+    "base, here",
+    [
+        ("http://localhost:1/v1", True),
+        ("http://127.8.0.1/v1", True),
+        ("http://[::1]/v1", True),
+        ("http://10.0.0.1/v1", False),
+        ("http://localhost.example/v1", False),
+        ("http://127.0.0.1.example/v1", False),
+    ],
+)
+def test_loopback(base: str, here: bool) -> None:
+    assert is_loopback(base) is here
+
+
+def test_times_and_counts() -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        await asked.event({"choices": [{"index": 0, "text": ""}]})  # not yet content
+        await asked.send(b": still here\r\n\r\n")
+        await asyncio.sleep(0.15)
+        for _ in range(4):
+            await asked.token()
+            await asyncio.sleep(0.05)
+        await asked.finish(4, cached=2)
+
+    with odd_server(behave) as server:
+        answer = ask(server.url)
+    assert isinstance(answer, Answered)
+    assert (answer.n_in, answer.n_cached, answer.n_out, answer.n_chunks, answer.n_bursts) == (3, 2, 4, 4, 4)
+    assert 0.15 <= answer.ttft_s < 0.25
+    assert answer.itl_s is not None
+    assert 0.05 <= answer.itl_s < 0.09
+    assert answer.duration_s == pytest.approx(answer.ttft_s + 3 * answer.itl_s)
+    said = server.asked[0].body
+    assert said == {
+        "model": "m",
+        "prompt": "three short words",
+        "max_tokens": 4,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "ignore_eos": True,
+    }
+
+
+def test_chunks_that_come_together() -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        token = b'data: {"choices": [{"text": " a"}]}\n\n'
+        for _ in range(3):
+            await asked.send(4 * token)
+            await asyncio.sleep(0.02)
+        await asked.finish(12)
+
+    with odd_server(behave) as server:
+        answer = ask(server.url, 12)
+    assert isinstance(answer, Answered)
+    assert (answer.n_chunks, answer.n_bursts) == (12, 3)
+
+
+def test_events_in_pieces_and_chat() -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        for delta in ({"role": "assistant", "content": ""}, {"reasoning_content": "hm"}, {"content": "é"}):
+            data = b"data:" + json.dumps({"choices": [{"delta": delta}]}, ensure_ascii=False).encode() + b"\r\n\r\n"
+            for at in range(0, len(data), 7):
+                await asked.send(data[at : at + 7])
+        await asked.finish(2)
+
+    with odd_server(behave) as server:
+        answer = ask(server.url, api="chat")
+    assert isinstance(answer, Answered)
+    assert answer.n_chunks == 2
+    assert server.asked[0].path == "/v1/chat/completions"
+
+
+async def _refuse(asked: Asked) -> None:
+    await asked.plain(404, {"error": {"message": "no such model"}})
+
+
+async def _break_down(asked: Asked) -> None:
+    await asked.plain(503, {"detail": "loading"})
+
+
+async def _limit(asked: Asked) -> None:
+    await asked.plain(429, "slow down", Retry_After="7")
+
+
+async def _redirect(asked: Asked) -> None:
+    await asked.plain(307, Location="http://u:secret@elsewhere.example/v1/completions?key=secret")
+
+
+async def _cut(asked: Asked) -> None:
+    await asked.begin()
+    await asked.token()
+    asked.cut()
+
+
+async def _end_early(asked: Asked) -> None:
+    await asked.begin()
+    await asked.token()
+    await asked.end()
+
+
+async def _error_in_stream(asked: Asked) -> None:
+    await asked.begin()
+    await asked.token()
+    await asked.event({"error": {"message": "out of memory"}})
+
+
+async def _no_stream(asked: Asked) -> None:
+    await asked.plain(200, {"error": "overloaded"})
+
+
+async def _no_json(asked: Asked) -> None:
+    await asked.begin()
+    await asked.send(b"data: <html>\n\n")
+
+
+async def _page(asked: Asked) -> None:
+    await asked.plain(200, "<html>\n<body>welcome</body>\n</html>\n")
+
+
+async def _nothing(asked: Asked) -> None:
+    await asked.begin()
+    await asked.finish(0)
+
+
+async def _too_long(asked: Asked) -> None:
+    await asked.answer(asked.max_tokens + 5)
+
+
+async def _endless(asked: Asked) -> None:
+    await asked.begin()
+    while not asked.writer.is_closing():
+        await asked.token()
+
+
+async def _silent_usage(asked: Asked) -> None:
+    await asked.begin()
+    await asked.token()
+    await asked.finish(None)
+
+
+async def _hang(asked: Asked) -> None:
+    await asyncio.sleep(1.5)
+
+
+@pytest.mark.parametrize(
+    "behave, kind, said",
+    [
+        (_refuse, "refused", "404: no such model"),
+        (_break_down, "server error", "503: loading"),
+        (_limit, "rate limited", "429: slow down"),
+        (_redirect, "redirected", "http://elsewhere.example/v1/completions"),
+        (_cut, "cut off", ""),
+        (_end_early, "cut off", "in the middle"),
+        (_error_in_stream, "error in the stream", "out of memory"),
+        (_no_stream, "not a stream", "overloaded"),
+        (_no_json, "error in the stream", "<html>"),
+        (_page, "not a stream", "welcome"),
+        (_nothing, "empty answer", "no token"),
+        (_too_long, "longer than asked", "9 tokens, 4 were asked for"),
+        (_endless, "longer than asked", "4 tokens were asked for"),
+        (_silent_usage, "no usage", "reports no usage"),
+        (_hang, "timed out", "0.4 s"),
+    ],
+)
+def test_failure(behave, kind: str, said: str) -> None:
+    with odd_server(behave) as server:
+        failed = ask(server.url, timeout_s=0.4)
+    assert isinstance(failed, Failed), failed
+    assert failed.kind == kind, failed
+    assert said in failed.text
+    assert "secret" not in failed.text
+
+
+def test_stall_is_no_timeout() -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        await asyncio.sleep(0.3)  # longer than a stall may last, but before the first token
+        await asked.token()
+        await asyncio.sleep(1.0)
+
+    with odd_server(behave) as server:
+        failed = ask(server.url, stall_s=0.2, timeout_s=5)
+    assert isinstance(failed, Failed)
+    assert failed.kind == "stalled"
+    assert 0.45 < failed.ended - failed.started < 0.9
+
+
+def test_comments_are_no_progress() -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        await asked.token()
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            await asked.send(b": ping\n\n")
+
+    with odd_server(behave) as server:
+        failed = ask(server.url, stall_s=0.2, timeout_s=5)
+    assert isinstance(failed, Failed)
+    assert failed.kind == "stalled"
+    assert failed.ended - failed.started < 0.6
+
+
+def test_nobody_there() -> None:
+    failed = ask(f"http://127.0.0.1:{free_port()}")
+    assert isinstance(failed, Failed)
+    assert failed.kind == "not reached"
+
+
+def test_chunks_for_tokens_when_asked_for() -> None:
+    with odd_server(_silent_usage) as server:
+        answer = ask(server.url, count_chunks=True)
+    assert isinstance(answer, Answered)
+    assert (answer.n_in, answer.n_out) == (None, 1)
+
+
+def test_no_proxy_and_no_show_of_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{free_port()}")
+    with odd_server(lambda asked: asked.answer()) as server:
+        answer = ask(server.url, headers={"Authorization": "Bearer secret"})
+        assert isinstance(answer, Answered)
+        assert server.asked[0].headers["authorization"] == "Bearer secret"
+    assert "secret" not in repr(Target("b", "m", headers={"Authorization": "secret"}))
+
+
+def test_a_connection_that_was_closed_while_it_waited_is_no_failure() -> None:
+    async def behave(asked: Asked) -> None:
+        # The second request on a connection finds it closed.
+        if getattr(asked.writer, "was_used", False):
+            asked.cut()
+            return
+        asked.writer.was_used = True  # type: ignore[attr-defined]
+        await asked.answer()
+
+    async def twice(url: str) -> list[Answered | Failed]:
+        async with Client(Target(base_of(url), "m")) as client:
+            return [await client.ask("a", 2) for _ in range(2)]
+
+    with odd_server(behave) as server:
+        answers = asyncio.run(twice(server.url))
+    assert all(isinstance(answer, Answered) for answer in answers)
+    assert len(server.asked) == 3
+
+
+def _patiently(url: str, limit: int = 10) -> tuple[Answered | Failed | None, Budget]:
+    async def once() -> tuple[Answered | Failed | None, Budget]:
+        budget = Budget(limit)
+        async with Client(Target(base_of(url), "m")) as client:
+            return await ask_patiently(client, budget, "a b", 2), budget
+
+    return asyncio.run(once())
+
+
+def test_waits_once_where_it_is_told_to() -> None:
+    async def behave(asked: Asked) -> None:
+        await (asked.plain(429, "", Retry_After="1") if asked.number == 0 else asked.answer())
+
+    with odd_server(behave) as server:
+        begun = time.monotonic()
+        answer, budget = _patiently(server.url)
+        assert time.monotonic() - begun >= 1
+    assert isinstance(answer, Answered)
+    assert answer.duration_s < 0.5  # the wait is no part of it
+    assert (budget.sent, budget.waits) == (2, 1)
+
+
+@pytest.mark.parametrize("after, sent", [("0", 2), ("100000", 1), ("soon", 1), ("-5", 1)])
+def test_does_not_wait_twice_or_for_long(after: str, sent: int) -> None:
+    with odd_server(lambda asked: asked.plain(429, "", Retry_After=after)) as server:
+        failed, _ = _patiently(server.url)
+    assert isinstance(failed, Failed)
+    assert failed.kind == "rate limited"
+    assert len(server.asked) == sent
+
+
+def _learn(url: str, api="completions", **options):
+    async def once():
+        async with Client(Target(base_of(url), "m", api), **options) as client:
+            _, remarks, sent = await learn(client, "a b")
+            return client.dialect, remarks, sent
+
+    return asyncio.run(once())
+
+
+def test_learns_what_a_server_does_not_take() -> None:
+    async def behave(asked: Asked) -> None:
+        if "ignore_eos" in asked.body or "max_tokens" in asked.body:
+            await asked.plain(400, {"error": {"message": "unknown field"}})
+        else:
+            await asked.answer()
+
+    with odd_server(behave) as server:
+        dialect, remarks, sent = _learn(server.url, "chat")
+    assert not dialect.ignore_eos
+    assert dialect.limit == "max_completion_tokens"
+    assert len(remarks) == 2
+    assert sent == 3
+
+
+@pytest.mark.parametrize(
+    "behave, hint",
+    [
+        (lambda asked: asked.plain(401, "who?"), "--api-key-variable"),
+        (_refuse, "--api chat"),
+        (_redirect, "elsewhere.example"),
+        (_silent_usage, "--count-chunks"),
+        (_endless, "ignores max_tokens"),
+        (lambda asked: asked.plain(400, "no"), "400: no"),
+    ],
+)
+def test_says_why_a_server_cannot_be_measured(behave, hint: str) -> None:
+    with odd_server(behave) as server, pytest.raises(EndpointProblem) as caught:
+        _learn(server.url)
+    assert hint in str(caught.value)

@@ -1,0 +1,670 @@
+"""Sweeps against a real server with a tiny model, and against servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.measure.server_here import Asked, RealServer, odd_server, real_server
+from tests.measure.tiny_model import write_tiny_model
+
+from inferprint import Catalogue
+from inferprint.calibration.observations import read_files
+from inferprint.cli.commands import app
+from inferprint.errors import EndpointProblem, InvalidInput, MeterProblem
+from inferprint.measure.client import Answered, Client, Target, base_of
+from inferprint.measure.endpoint import Outcome, Summary, Sweep, Watch
+from inferprint.measure.load import Steady
+from inferprint.measure.meters.base import Reading
+from inferprint.measure.observations import ObservationWriter, Row
+from inferprint.measure.plan import Point, SweepPlan
+from inferprint.measure.rows import Subject, point_row
+
+SUBJECT = Subject("llama-3.1-8b", "h100_80gb_sxm", 1, engine="llama.cpp")
+
+
+def plan_of(**changes) -> SweepPlan:
+    """A small plan."""
+    usual = {
+        "concurrencies": (1,),
+        "prompt_tokens": (20,),
+        "answer_tokens": (4,),
+        "cached_shares": (0.0,),
+        "max_seconds": 20.0,
+    }
+    return SweepPlan(**{**usual, **changes})
+
+
+class Run:
+    """A sweep that ran: what it says, what it told, and what is in its file."""
+
+    def __init__(self, url: str, path: Path, plan: SweepPlan, *, meter=None, done=None, **options) -> None:
+        self.said: list[str] = []
+        self.progress: list[tuple[int, int | None]] = []
+        watch = Watch(self.said.append, lambda *now: self.progress.append(now), done or (lambda _: None))
+        client = Client(Target(base_of(url), options.pop("model", "")), **options)
+        with ObservationWriter(path) as writer:
+            sweep = Sweep(client, plan, SUBJECT, writer, meter=meter, watch=watch, idle_seconds=0.5)
+            self.summary: Summary = sweep.run()
+        self.table = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+    @property
+    def rows(self) -> list[Row]:
+        return self.summary.rows
+
+    @property
+    def row(self) -> Row:
+        (row,) = self.rows
+        return row
+
+    @property
+    def reasons(self) -> list[str]:
+        return [outcome.reason for outcome in self.summary.outcomes if outcome.row is None]
+
+
+# --- a real server ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("gguf", reason="needs gguf, to make a model")
+    pytest.importorskip("xllamacpp", reason="needs xllamacpp, a llama.cpp server")
+    path = tmp_path_factory.mktemp("model") / "tiny.gguf"
+    write_tiny_model(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def real(model: Path) -> Iterator[RealServer]:
+    with real_server(model) as server:
+        yield server
+
+
+def test_rows_of_a_real_server(real: RealServer, tmp_path: Path) -> None:
+    before = real.metric("llamacpp:tokens_predicted_total")
+    plan = plan_of(concurrencies=(1, 4), prompt_tokens=(100, 400), answer_tokens=(1, 24), cached_shares=(0.0, 0.75))
+    run = Run(real.url, tmp_path / "own.csv", plan)
+    assert not run.reasons
+    assert not run.summary.stopped
+    assert len(run.rows) == len(plan.points()) == len(run.table) == 12
+    for outcome in run.summary.outcomes:
+        point, row = outcome.point, outcome.row
+        assert row is not None
+        assert row.n_in_tokens == pytest.approx(point.prompt_tokens, rel=0.03)
+        assert row.n_out_tokens == point.answer_tokens
+        assert row.n_cached_tokens is not None
+        assert row.n_cached_tokens == pytest.approx(point.cached_share * point.prompt_tokens, abs=10)
+        assert row.ttft_s is not None
+        assert row.duration_s is not None
+        assert 0 < row.ttft_s <= row.duration_s
+        mode = "prefill_only" if point.answer_tokens == 1 else "single_stream" if point.concurrency == 1 else None
+        assert row.serving_mode == (mode or "aggregated")
+    # Nothing that the server made is missing from what was asked for, and no request failed.
+    assert not run.summary.failures
+    assert run.summary.sent == run.summary.answered <= plan.usual_requests
+    made = real.metric("llamacpp:tokens_predicted_total") - before
+    assert made >= sum((row.n_out_tokens or 0) * (row.n_repeats or 0) for row in run.rows)
+    found = read_files([tmp_path / "own.csv"], Catalogue.packaged(), fit_unknown=True)
+    assert not found.refused
+    assert {item.quantity for item in found.kept} == {"single_request_duration", "served_time_per_token"}
+
+
+def test_chat_of_a_real_server(real: RealServer, tmp_path: Path) -> None:
+    client = Client(Target(base_of(real.url), "", "chat"))
+    with ObservationWriter(tmp_path / "own.csv") as writer:
+        summary = Sweep(client, plan_of(prompt_tokens=(200,)), SUBJECT, writer).run()
+    (row,) = summary.rows
+    assert row.n_in_tokens == pytest.approx(200, rel=0.03)  # with what the template adds
+
+
+def test_a_prompt_that_does_not_fit_is_skipped(real: RealServer, tmp_path: Path) -> None:
+    plan = plan_of(prompt_tokens=(30, 9000), answer_tokens=(2, 3, 4, 5), requests_per_point=2)
+    run = Run(real.url, tmp_path / "own.csv", plan)
+    assert len(run.rows) == 4
+    assert len(run.reasons) == 4
+    assert all("400" in reason for reason in run.reasons)
+    assert not run.summary.stopped
+
+
+def test_a_server_that_dies_leaves_its_rows(model: Path, tmp_path: Path) -> None:
+    with real_server(model) as server:
+
+        def kill(outcome: Outcome) -> None:
+            if outcome.point.answer_tokens == 3:
+                server.process.send_signal(signal.SIGKILL)
+                server.process.wait()
+
+        plan = plan_of(answer_tokens=(2, 3, 4, 5, 6, 7, 8), requests_per_point=4)
+        run = Run(server.url, tmp_path / "own.csv", plan, done=kill)
+    assert len(run.table) == 2
+    assert run.summary.stopped == "3 points in a row gave no row"
+    assert all("not reached" in reason for reason in run.reasons)
+    assert len(run.summary.not_measured) == 2
+
+
+def test_a_server_that_dies_under_load_gives_no_row_for_that(model: Path, tmp_path: Path) -> None:
+    with real_server(model) as server:
+        begun = time.monotonic()
+        timer = threading.Timer(1.0, server.process.kill)
+        timer.start()
+        plan = plan_of(concurrencies=(4,), answer_tokens=(400,), requests_per_point=500)
+        run = Run(server.url, tmp_path / "own.csv", plan)
+        timer.join()
+    assert run.summary.failures["cut off"] == 4
+    assert run.summary.failures["not reached"] >= 4
+    # What was answered before may stand, with what failed beside it, but no failure is in it.
+    for row in run.rows:
+        assert row.n_out_tokens == 400
+        assert "failed" in (row.note or "")
+    assert time.monotonic() - begun < 10
+
+
+# --- times and counts that are known ----------------------------------------------------------------------------------
+
+
+def test_times_and_throughput_are_those_of_the_server(tmp_path: Path) -> None:
+    first, each, tokens, workers = 0.1, 0.03, 5, 4
+    with odd_server(lambda asked: asked.answer(first_s=first, each_s=each)) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(concurrencies=(workers,), answer_tokens=(tokens,)))
+    row = run.row
+    # The server is late by what this machine has to do besides, and never early; a late first token shortens the rest.
+    assert row.ttft_s is not None
+    assert row.itl_ms is not None
+    assert first <= row.ttft_s < 1.6 * first
+    assert 0.9e3 * each < row.itl_ms < 1.6e3 * each
+    assert row.duration_s == pytest.approx(row.ttft_s + (tokens - 1) * row.itl_ms / 1e3)
+    assert row.system_output_tokens_per_s == pytest.approx(workers * tokens / row.duration_s, rel=0.15)
+    assert row.concurrency == pytest.approx(workers, rel=0.1)
+    assert row.n_repeats == 16
+
+
+@pytest.mark.parametrize("workers", [4, 7])
+def test_throughput_of_a_server_with_a_queue(tmp_path: Path, workers: int) -> None:
+    """Two requests at a time: as many a second as the server ends, whatever waits, and all of it is in flight."""
+    slots: list[asyncio.Semaphore] = []
+    ended: list[float] = []
+
+    async def behave(asked: Asked) -> None:
+        slots.extend([asyncio.Semaphore(2)] if not slots else [])
+        async with slots[0]:
+            await asyncio.sleep(0.04)
+        await asked.answer()
+        ended.append(time.monotonic())
+
+    with odd_server(behave) as server:
+        plan = plan_of(concurrencies=(workers,), answer_tokens=(3,), requests_per_point=40)
+        row = Run(server.url, tmp_path / "own.csv", plan).row
+    last = ended[: -workers + 1]
+    each = (last[-1] - last[-41]) / 40
+    assert row.system_output_tokens_per_s == pytest.approx(3 / each, rel=0.05)
+    # Workers pause between two requests, which is a part of such short ones.
+    assert row.concurrency is not None
+    assert 0.75 * workers < row.concurrency < 1.01 * workers
+    assert row.duration_s == pytest.approx(row.concurrency * each, rel=0.08)
+
+
+def test_single_worker(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer(first_s=0.01)) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of())
+    assert run.row.concurrency == 1
+    assert run.row.system_output_tokens_per_s is None
+    assert run.row.serving_mode == "single_stream"
+    assert run.summary.served_model == "served"
+    assert any("'served'" in text for text in run.said)
+    assert server.asked[-1].body["model"] == "served"
+    assert any("no meter" in text for text in run.said)
+    assert run.progress[-1][0] == run.summary.sent == len(server.asked)
+
+
+def test_prompts_share_nothing_unless_they_are_to(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer()) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(40,), cached_shares=(0.0, 0.5)))
+    prompts = [asked.body["prompt"].split() for asked in server.asked]
+    assert len({tuple(words) for words in prompts}) == len(prompts)
+    counted = [words for words in prompts if len(words) == 40]
+    prefix = counted[-1][:20]
+    assert sum(words[:20] == prefix for words in counted) == 8 + 1 + 1  # counted, the first, and the one before
+    fresh_ones = [words for words in counted if words[:20] != prefix]
+    assert len({tuple(words[:4]) for words in fresh_ones}) == len(fresh_ones)
+    # The server says nothing of its cache, so the row does.
+    fresh, cached = run.rows
+    assert fresh.n_cached_tokens is None
+    assert cached.n_cached_tokens == 20
+    assert cached.note is not None
+    assert "does not report cached tokens" in cached.note
+
+
+def test_a_server_without_a_cache_is_told_of(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        for _ in range(asked.max_tokens):
+            await asked.token()
+        await asked.finish(asked.max_tokens, cached=0)
+
+    with odd_server(behave) as server:
+        row = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(40,), cached_shares=(0.5,))).row
+    assert row.n_cached_tokens == 0
+    assert row.note is not None
+    assert "0 prompt tokens came from a cache, 20 were to" in row.note
+
+
+# --- servers that misbehave -------------------------------------------------------------------------------------------
+
+
+def test_failed_requests_are_no_fast_ones(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        if asked.number % 3 == 2:
+            await asked.plain(500, {"error": "broken"})  # at once
+        else:
+            await asked.answer(first_s=0.05)
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(requests_per_point=6))
+    row = run.row
+    assert row.n_repeats == 6
+    assert row.ttft_s is not None
+    assert row.ttft_s >= 0.05
+    assert run.summary.failures["server error"] >= 2
+    assert run.summary.answered + sum(run.summary.failures.values()) == run.summary.sent == len(server.asked)
+    assert row.note is not None
+    assert re.search(r"[23] of \d+ requests failed: [23] server error", row.note)
+
+
+def test_a_point_that_mostly_fails_gives_no_row(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        if asked.words == 30 and asked.number % 4:
+            await asked.plain(503, "overloaded")
+        else:
+            await asked.answer()
+
+    with odd_server(behave) as server:
+        # The one that finds the length is to be answered.
+        run = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(20, 30), requests_per_point=7))
+    assert len(run.rows) == 1
+    assert "server error (503: overloaded)" in run.reasons[0]
+    assert not run.summary.stopped
+
+
+@pytest.mark.parametrize("fail", ["error", "cut", "stall"])
+def test_three_points_without_a_row_are_enough(tmp_path: Path, fail: str) -> None:
+    async def behave(asked: Asked) -> None:
+        if asked.max_tokens <= 4:
+            await asked.answer()
+        elif fail == "error":
+            await asked.begin()
+            await asked.event({"error": {"message": "no memory"}})
+            await asked.end()
+        else:
+            await asked.begin()
+            await asked.token()
+            if fail == "cut":
+                asked.cut()
+            else:
+                await asyncio.sleep(60)
+
+    kind = {"error": "error in the stream", "cut": "cut off", "stall": "stalled"}[fail]
+    with odd_server(behave) as server:
+        plan = plan_of(answer_tokens=(4, 5, 6, 7, 8), requests_per_point=5)
+        run = Run(server.url, tmp_path / "own.csv", plan, stall_s=0.1)
+    assert len(run.rows) == 1
+    assert len(run.reasons) == 3
+    assert all(f"3 of 3 requests failed: 3 x {kind}" in reason for reason in run.reasons)
+    assert run.summary.stopped
+    assert [point.answer_tokens for point in run.summary.not_measured] == [8]
+    assert run.summary.failures[kind] == 9
+
+
+def test_answers_longer_than_asked_give_no_row(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.answer(max(asked.max_tokens, 30) if asked.max_tokens > 5 else None)
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(4, 20)))
+    assert [row.n_out_tokens for row in run.rows] == [4]
+    assert "ignores max_tokens" in run.reasons[0]
+
+
+def test_short_answers_are_kept_as_they_are(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.answer(min(asked.max_tokens, 6 + asked.number % 2))
+
+    with odd_server(behave) as server:
+        row = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(20,))).row
+    assert row.n_out_tokens == 6.5
+    assert row.note is not None
+    assert "8 of 8 answers ended before 20 tokens" in row.note
+
+
+async def _without_usage(asked: Asked) -> None:
+    await asked.begin()
+    for _ in range(asked.max_tokens):
+        await asked.token()
+    await asked.finish(None)
+
+
+def test_no_usage_ends_the_run(tmp_path: Path) -> None:
+    with odd_server(_without_usage) as server, pytest.raises(EndpointProblem, match="--count-chunks"):
+        Run(server.url, tmp_path / "own.csv", plan_of())
+    assert len(server.asked) == 1
+    assert not (tmp_path / "own.csv").exists()
+
+
+def test_no_usage_with_chunks_counted(tmp_path: Path) -> None:
+    with odd_server(_without_usage) as server:
+        row = Run(server.url, tmp_path / "own.csv", plan_of(), count_chunks=True).row
+    assert (row.n_in_tokens, row.n_out_tokens) == (20, 4)
+    assert row.note is not None
+    assert "reports no usage" in row.note
+
+
+def test_only_the_named_host_is_asked(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer()) as other:
+
+        async def redirect(asked: Asked) -> None:
+            await asked.plain(308, Location=f"{other.url}/v1/completions")
+
+        with odd_server(redirect) as server, pytest.raises(EndpointProblem) as caught:
+            Run(server.url, tmp_path / "own.csv", plan_of())
+    assert other.url in str(caught.value)
+    assert not other.asked
+
+
+def test_a_redirect_or_a_lost_key_in_the_middle_ends_the_sweep(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await (asked.plain(401, "expired") if asked.max_tokens == 5 else asked.answer())
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(4, 5, 6)))
+    assert len(run.rows) == 1
+    assert "401: expired" in run.summary.stopped
+    assert len(run.summary.not_measured) == 1
+
+
+def test_several_models_and_none_of_that_name(tmp_path: Path) -> None:
+    class Many:
+        async def __call__(self, asked: Asked) -> None:
+            await asked.answer()
+
+    with odd_server(Many()) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(), model="named")
+    assert run.summary.served_model == "named"
+    assert {asked.body["model"] for asked in server.asked} == {"named"}
+
+
+def test_rate_limit_is_waited_for_once(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        if asked.number == 6:
+            await asked.plain(429, "", Retry_After="1")
+        else:
+            await asked.answer(first_s=0.01)
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of())
+    assert run.row.duration_s is not None
+    assert run.row.duration_s < 0.2
+    assert run.summary.told_to_wait == 1
+    assert not run.summary.failures
+
+
+# --- what a row says of its requests ---------------------------------------------------------------------------------
+
+
+def steady(in_flight: float, *, seconds: float = 1.0, client_share: float = 0.1) -> Steady:
+    """A window of ten requests of 0.2 s, so that two are in flight in 1 s."""
+    answers = tuple(Answered(0.0, 0.1, 0.2, 5, 100, 0, 5, 5, 5) for _ in range(10))
+    return Steady(0.0, seconds, answers, in_flight, client_share)
+
+
+def note_of(window: Steady, **point: int) -> str:
+    shape = {"concurrency": 2, "prompt_tokens": 100, "answer_tokens": 5}
+    return point_row("1", SUBJECT, Point(**{**shape, **point}), window, []).note or ""
+
+
+def test_two_ways_to_count_requests_in_flight() -> None:
+    assert steady(2.0).little == pytest.approx(2)
+    assert "Little" not in note_of(steady(2.08))
+    assert "2.2 counted, 2 by Little's law" in note_of(steady(2.2))
+    assert "4 requests were to be in flight" in note_of(steady(2.0), concurrency=4)
+
+
+def test_spread_lengths_and_a_busy_client() -> None:
+    assert note_of(steady(2.0)) == "10th to 90th percentile: ttft_s 0.1 to 0.1, itl_ms 25 to 25, duration_s 0.2 to 0.2"
+    assert "prompts were to have 120 tokens" in note_of(steady(2.0), prompt_tokens=120)
+    assert "10 of 10 answers ended before 9 tokens" in note_of(
+        Steady(0.0, 1.0, tuple(replace(answer, asked=9) for answer in steady(2.0).answers), 2.0, 0.1), answer_tokens=9
+    )
+    bunched = tuple(replace(answer, n_bursts=2) for answer in steady(2.0).answers)
+    assert "chunks came 2.5 at a time" in note_of(replace(steady(2.0), answers=bunched))
+    assert "the client computed 80% of the time" in note_of(steady(2.0, client_share=0.8))
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_never_more_requests_than_allowed(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer()) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(2, 3, 4, 5), max_requests=25))
+    assert len(server.asked) == run.summary.sent <= 25
+    assert len(run.rows) == 2
+    assert "--max-requests" in run.summary.stopped
+
+
+def test_time_of_a_point_and_of_the_sweep(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer(first_s=0.1)) as server:
+        plan = plan_of(answer_tokens=(2, 3, 4, 5, 6), requests_per_point=1000, seconds_per_point=0.55, max_seconds=2.0)
+        begun = time.monotonic()
+        run = Run(server.url, tmp_path / "own.csv", plan)
+        assert time.monotonic() - begun < 3
+    assert run.rows[0].n_repeats in (5, 6)
+    assert "--max-seconds" in run.summary.stopped
+    assert run.rows
+    assert run.summary.not_measured
+
+
+# --- energy -----------------------------------------------------------------------------------------------------------
+
+
+class FakeMeter:
+    """A counter that shows a constant power."""
+
+    name, resolution_s = "a made-up meter", 0.08
+
+    def __init__(self, watts: float = 100.0, boundary: str = "gpu_only", *, reset_after_s: float = 1e9) -> None:
+        self.boundary, self.watts, self.reset_after_s = boundary, watts, reset_after_s
+        self.begun = time.monotonic()
+
+    def read(self) -> Reading:
+        now = time.monotonic()
+        seconds = now - self.begun
+        return Reading(now, self.watts * (seconds if seconds < self.reset_after_s else seconds - self.reset_after_s))
+
+    def close(self) -> None:
+        pass
+
+
+def test_energy_of_the_steady_window(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer(first_s=0.04)) as server:
+        plan = plan_of(concurrencies=(2,))
+        run = Run(server.url, tmp_path / "own.csv", plan, meter=FakeMeter())
+    row = run.row
+    assert row.energy_boundary == "gpu_only"
+    assert row.avg_gpu_power_w_all_gpus == pytest.approx(100, rel=0.02)
+    assert row.idle_gpu_power_w == pytest.approx(100, rel=0.05)
+    # 100 W shared by two requests of a little more than 0.04 s each.
+    assert row.energy_per_request_j is not None
+    assert 100 * 0.04 / 2 < row.energy_per_request_j < 100 * 0.08 / 2
+    assert row.energy_per_output_token_j == pytest.approx(row.energy_per_request_j / 4)
+    assert row.energy_per_output_token_j * row.system_output_tokens_per_s == pytest.approx(100, rel=0.02)
+    assert (row.n_repeats or 0) >= 8
+    assert run.summary.meter is not None
+    assert run.summary.meter["boundary"] == "gpu_only"
+    assert not any("no meter" in note for note in run.summary.notes)
+
+
+def test_energy_of_a_machine(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer(first_s=0.02)) as server:
+        plan = plan_of(answer_tokens=(1,))
+        row = Run(server.url, tmp_path / "own.csv", plan, meter=FakeMeter(boundary="system_wall_ac")).row
+    assert row.avg_system_power_w == pytest.approx(100, rel=0.02)
+    assert row.avg_gpu_power_w_all_gpus is None
+    assert row.idle_gpu_power_w is None
+    assert row.note is not None
+    assert "idle 1" in row.note
+    assert row.energy_per_request_j
+    assert row.energy_per_output_token_j is None  # the prompt's
+
+
+@pytest.mark.parametrize(
+    "meter, said", [(FakeMeter(0.0), "stands still"), (FakeMeter(reset_after_s=1.0), "runs backwards")]
+)
+def test_a_meter_that_cannot_be_right_leaves_times(tmp_path: Path, meter: FakeMeter, said: str) -> None:
+    meter.begun = time.monotonic()
+    with odd_server(lambda asked: asked.answer(first_s=0.05)) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(requests_per_point=16), meter=meter)
+    row = run.row
+    assert row.energy_per_request_j is None
+    assert row.energy_boundary is None
+    assert row.note is not None
+    assert said in row.note
+    assert any(said in note for note in run.summary.notes)
+    assert row.ttft_s
+
+
+def test_a_meter_that_cannot_be_read_at_all(tmp_path: Path) -> None:
+    class Away(FakeMeter):
+        def read(self) -> Reading:
+            raise MeterProblem("the meter is away")
+
+    with odd_server(lambda asked: asked.answer()) as server, pytest.raises(MeterProblem, match="away"):
+        Run(server.url, tmp_path / "own.csv", plan_of(), meter=Away())
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+COMMAND = ["measure", "endpoint", "--model", "llama-3.1-8b", "--gpu", "h100_sxm", "--meter", "none"]
+SMALL = ["--concurrency", "1,2", "--prompt-tokens", "20", "--answer-tokens", "3", "--cached-share", "0"]
+
+
+def command(*arguments: str, **environment: str):
+    return CliRunner().invoke(app, [*COMMAND, *arguments], env=environment)
+
+
+def test_command(tmp_path: Path) -> None:
+    out = tmp_path / "own.csv"
+    with odd_server(lambda asked: asked.answer()) as server:
+        result = command(server.url, *SMALL, "--out", str(out), "--json", "--engine", "vllm", "--precision", "fp8")
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    assert [row["serving_mode"] for row in shown["rows"]] == ["single_stream", "aggregated"]
+    assert shown["requests"]["sent"] == len(server.asked)
+    assert shown["observations"] == str(out)
+    assert any("no energy" in note for note in shown["notes"])
+    assert "2 points against" in result.stderr
+    assert "at most" in result.stderr
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert {row["precision_name"] for row in rows} == {"fp8"}
+    assert {row["gpu"] for row in rows} == {"h100_80gb_sxm"}
+
+
+def test_command_prints_a_table(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer()) as server:
+        result = command(server.url, *SMALL, "--out", str(tmp_path / "own.csv"))
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:3] == ["in", "flight", "in"]
+    assert len(lines) == 1 + 2 + 2
+    assert lines[-1].startswith("2 rows in ")
+
+
+def test_keys_are_sent_and_never_written(tmp_path: Path) -> None:
+    out = tmp_path / "own.csv"
+    with odd_server(lambda asked: asked.answer()) as server:
+        result = command(
+            *[server.url, *SMALL, "--out", str(out), "--json", "--api-key-variable", "MY_KEY"],
+            *["--header", "X-Api-Key:env:OTHER_KEY", "--header", "X-Route: blue"],
+            MY_KEY="hidden-1",
+            OTHER_KEY="hidden-2",
+        )
+    assert result.exit_code == 0, result.output
+    headers = server.asked[0].headers
+    assert headers["authorization"] == "Bearer hidden-1"
+    assert headers["x-api-key"] == "hidden-2"
+    assert headers["x-route"] == "blue"
+    assert "hidden" not in result.output + result.stderr + out.read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["http://192.0.2.1/v1"], "not on this machine"),
+        (["http://localhost:1", "--header", "Authorization: Bearer x"], "seen by others"),
+        (["http://localhost:1", "--api-key-variable", "NOT_SET"], "NOT_SET"),
+        (["http://localhost:1", "--concurrency", "0"], "concurrencies"),
+        (["ftp://localhost:1"], "no address"),
+    ],
+)
+def test_refused_before_anything_is_sent(tmp_path: Path, arguments: list[str], said: str) -> None:
+    result = command(*arguments, "--out", str(tmp_path / "own.csv"))
+    assert isinstance(result.exception, InvalidInput)
+    assert said in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_names_and_lists(tmp_path: Path) -> None:
+    out = ["http://localhost:1", "--out", str(tmp_path / "own.csv")]
+    assert "unknown GPU" in str(command(*out, "--gpu", "h1000").exception)
+    assert "unknown model" in str(command(*out, "--model", "lama").exception)
+    result = command(*out, "--concurrency", "1;2")
+    assert result.exit_code == 2
+    assert "no list of numbers" in result.stderr
+
+
+def test_exit_tells_of_a_sweep_that_stopped(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await (asked.answer() if asked.max_tokens < 3 else asked.plain(500, "broken"))
+
+    with odd_server(behave) as server:
+        result = command(server.url, *SMALL, "--out", str(tmp_path / "own.csv"))
+    assert result.exit_code == 1
+    assert "no row for 1 x (20 in, 3 out): 3 of 3 requests failed" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_keeps_its_rows(tmp_path: Path) -> None:
+    out, second = tmp_path / "own.csv", threading.Event()
+
+    async def behave(asked: Asked) -> None:
+        if asked.max_tokens > 3:
+            second.set()
+            await asyncio.sleep(30)
+        await asked.answer()
+
+    arguments = [*COMMAND, "--concurrency", "1", "--prompt-tokens", "20", "--cached-share", "0", "--out", str(out)]
+    with odd_server(behave) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "inferprint", *arguments, "--answer-tokens", "3,5", "--json", server.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert second.wait(20)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130, stderr
+    assert "interrupted: 1 rows are in" in stderr
+    assert "Traceback" not in stderr
+    shown = json.loads(stdout)
+    assert shown["stopped"] == "interrupted"
+    assert len(shown["rows"]) == 1
+    assert len(list(csv.DictReader(out.read_text().splitlines()))) == 1

@@ -1,0 +1,624 @@
+"""Blocks of published shapes: sizes, plan, scaling and messages without PyTorch; the blocks themselves with it."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from inferprint.calibration.observations import read_files
+from inferprint.catalogue import Model, resolve_model
+from inferprint.cli.measure_gpu import gpu_command
+from inferprint.errors import FileProblem, InvalidInput, MeterProblem, Undisclosed
+from inferprint.estimate import default_catalogue
+from inferprint.measure.gpu import device as devices
+from inferprint.measure.gpu import run as runs
+from inferprint.measure.gpu.device import Device, open_device
+from inferprint.measure.gpu.plan import GpuPlan, GpuPoint, layers_for, layers_that_fit
+from inferprint.measure.gpu.rows import Idle, Part, Subject, point_row, scaled
+from inferprint.measure.gpu.shapes import Shape, shape_of
+from inferprint.measure.gpu.timing import Timing, measure
+from inferprint.measure.meters import windows
+from inferprint.measure.meters.base import Boundary, Reading
+from inferprint.measure.meters.windows import Window
+from inferprint.measure.observations import ObservationWriter
+
+TINY = Shape(layers=4, hidden=64, heads=4, kv_heads=2, head_size=16, vocabulary=256, inner=128)
+MIXED = replace(TINY, inner=0, experts=8, experts_per_token=2, expert_inner=48)
+SUBJECT = Subject("llama-3.1-8b", "h100_sxm", "bf16", "2.9.0")
+
+
+def model(name: str) -> Model:
+    return resolve_model(default_catalogue(), name).model
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name,vocabulary,inner",
+    [("llama-3.1-8b", 128_256, 14_336), ("qwen3-8b", 151_936, 12_288)],  # published configurations
+)
+def test_the_inner_width_is_the_published_one(name: str, vocabulary: int, inner: int) -> None:
+    assert shape_of(model(name), vocabulary).inner == inner
+
+
+@pytest.mark.parametrize("name,vocabulary,expert", [("qwen3-30b-a3b", 151_936, 768), ("mixtral-8x7b", 32_000, 14_336)])
+def test_the_width_of_an_expert_is_the_published_one(name: str, vocabulary: int, expert: int) -> None:
+    shape = shape_of(model(name), vocabulary)
+    assert shape.expert_inner == pytest.approx(expert, rel=0.01)
+    # Neither has a shared expert; what rounding leaves of the parameters is small.
+    assert 3 * shape.hidden * shape.inner < 0.06 * shape.active_block_params
+
+
+@pytest.mark.parametrize(
+    "name,vocabulary",
+    [("llama-3.1-8b", None), ("qwen3-8b", None), ("qwen3-30b-a3b", None), ("mixtral-8x7b", 32_000), ("glm-4.5", None)],
+)
+def test_the_parameters_and_operations_are_the_models(name: str, vocabulary: int | None) -> None:
+    record = model(name)
+    shape = shape_of(record, vocabulary)
+    assert record.total_params_b is not None
+    assert record.active_params_b is not None
+    outside = 2 * shape.head_params
+    assert shape.layers * shape.block_params + outside == pytest.approx(1e9 * record.total_params_b, rel=0.01)
+    active = 1e9 * record.active_params_b - outside
+    assert shape.layers * shape.active_block_params == pytest.approx(active, rel=0.01)
+    assert shape.layers * shape.block_flops(1000) == pytest.approx(2 * active * 1000, rel=0.01)
+
+
+def test_attention_adds_two_products_with_the_context() -> None:
+    more = TINY.block_flops(10, context=100) - TINY.block_flops(10)
+    assert more == 10 * 2 * 2 * TINY.heads * TINY.head_size * 100
+
+
+def test_what_was_assumed_is_said() -> None:
+    assert shape_of(model("llama-3.1-8b")).remarks == ("vocabulary of 128,000 assumed",)
+    assert shape_of(model("llama-3.1-8b"), 128_256).remarks == ()
+    assert any("spread over all 92" in remark for remark in shape_of(model("glm-4.5")).remarks)
+    assert shape_of(model("gpt-oss-20b")).window == 128
+
+
+def test_a_model_of_another_kind_is_refused() -> None:
+    with pytest.raises(Undisclosed, match="does not say its kv_heads"):
+        shape_of(model("deepseek-v3"))
+    with pytest.raises(InvalidInput, match="attend as those that are built"):
+        shape_of(model("nemotron-3-nano-30b-a3b"))
+    with pytest.raises(InvalidInput, match="leave nothing for the inner width"):
+        shape_of(model("llama-3.1-8b"), 2_000_000)
+
+
+# --- plan -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_points_are_prompts_decoding_and_prefixes() -> None:
+    points = GpuPlan(prompt_tokens=(8,), context_tokens=(100, 50), batches=(4, 1), answer_tokens=10).points()
+    assert points == [
+        GpuPoint("prefill", 1, 8, 0),
+        GpuPoint("decode", 1, 1, 55),
+        GpuPoint("decode", 1, 1, 105),
+        GpuPoint("decode", 4, 1, 55),
+        GpuPoint("decode", 4, 1, 105),
+        GpuPoint("prefill", 1, 8, 50),
+        GpuPoint("prefill", 1, 8, 100),
+    ]
+
+
+@pytest.mark.parametrize(
+    "bad,said",
+    [
+        ({"batches": (0,)}, "0 is not between 1"),
+        ({"prompt_tokens": ()}, "none is given"),
+        ({"layers": 1}, "1 is not between 2"),
+        ({"repeats": 1}, "1 is not between 2"),
+        ({"max_seconds": math.nan}, "nan is not above 0"),
+        ({"seconds_per_point": 0.0}, "0 is not above 0"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(bad: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        GpuPlan(**bad)
+
+
+def test_as_many_layers_are_built_as_fit() -> None:
+    shape = shape_of(model("llama-3.1-8b"))  # 16 GB in bf16
+    assert layers_that_fit(shape, "bf16", 80e9, None) == 32
+    some = layers_that_fit(shape, "bf16", 8e9, None)
+    assert some * shape.block_params * 2 + shape.head_params * 2 <= 0.6 * 8e9
+    assert 2 < some < 32
+    assert layers_that_fit(shape, "fp8", 8e9, None) == pytest.approx(2 * some, abs=1)
+    assert layers_that_fit(shape, "bf16", 2.5e9, None) == 2
+    assert layers_that_fit(shape, "bf16", 4e9, 5) == 5
+    with pytest.raises(InvalidInput, match=r"2 layers and the output head take 1\.92 GB in bf16, and 1 GB are free"):
+        layers_that_fit(shape, "bf16", 1e9, None)
+    with pytest.raises(InvalidInput, match="33 layers: the model has 32"):
+        layers_that_fit(shape, "bf16", 80e9, 33)
+
+
+def test_large_caches_leave_room_for_fewer_layers() -> None:
+    shape = shape_of(model("llama-3.1-8b"))  # 4 KiB of cache for a token of a layer in bf16
+    point = GpuPoint("decode", 64, 1, 4095)
+    assert layers_for(point, shape, "bf16", 32, 0.95 * 64 * 4096 * 4096 * 10) == 8
+    assert layers_for(point, shape, "bf16", 32, 1e15) == 32
+    with pytest.raises(MemoryError, match="of cache"):
+        layers_for(point, shape, "bf16", 32, 1e9)
+
+
+# --- timing -----------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    """A device whose steps take stated times, and the clock that they move."""
+
+    def __init__(self, step_s: Callable[[int], float]) -> None:
+        self.now, self.done, self._step_s = 0.0, 0, step_s
+
+    def __call__(self) -> float:
+        return self.now
+
+    def timed(self, steps: int) -> float:
+        seconds = math.fsum(self._step_s(self.done + i) for i in range(steps))
+        self.done += steps
+        self.now += seconds
+        return seconds
+
+
+def test_the_cold_steps_are_in_no_time() -> None:
+    clock = Clock(lambda done: 0.5 / (done + 1) if done < 3 else 0.01)
+    timing = measure(clock.timed, repeats=5, seconds=3.0, clock=clock)
+    assert timing is not None
+    assert timing.was_steady
+    assert timing.step_s == pytest.approx(0.01)
+    assert timing.spread == pytest.approx(0.0, abs=1e-9)
+    assert timing.steps == 60
+    assert len(timing.seconds) == 5
+    assert timing.end_s - timing.start_s == pytest.approx(3.0)
+
+
+def test_falling_clocks_and_what_holds_them_down_are_said() -> None:
+    clock = Clock(lambda done: 0.01 * (1 + max(0, done - 100) / 500))
+    timing = measure(clock.timed, repeats=5, seconds=3.0, clock=clock, slowed_by=lambda: ["the temperature"])
+    assert timing is not None
+    assert timing.spread > 0.05
+    said = "; ".join(timing.remarks())
+    assert "slower than the first" in said
+    assert "held down by the temperature" in said
+
+
+def test_what_never_rests_is_said_and_the_bound_is_kept() -> None:
+    restless = Clock(lambda done: 0.01 * 2 ** (math.floor(math.log2(done + 1)) % 2))
+    timing = measure(restless.timed, repeats=2, seconds=100.0, end_s=30.0, clock=restless)
+    assert timing is None or len(timing.seconds) == 1
+    over = Clock(lambda _: 1.0)
+    assert measure(over.timed, repeats=5, seconds=1.0, end_s=0.5, clock=over) is None
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def part(step_s: float, watts: float | None = None) -> Part:
+    timing = Timing(10, (step_s, step_s), 0.0, 20 * step_s)
+    return Part(timing, None if watts is None else Window(0.0, 20 * step_s, watts * 20 * step_s, 0.1))
+
+
+def test_layers_are_scaled_and_the_head_is_not() -> None:
+    assert scaled(2.0, 1.0, TINY, 2) == 5.0
+    point, idle = GpuPoint("decode", 8, 1, 1000 + 64), Idle("gpu_only", 70.0, 120.0)
+    row = point_row(SUBJECT, TINY, point, 2, (part(0.01, 400.0), part(0.005, 200.0)), 128, idle, ["more"])
+    assert (row.serving_mode, row.concurrency, row.n_in_tokens, row.n_out_tokens) == ("aggregated", 8.0, 1000.0, 128.0)
+    assert row.n_cached_tokens == 1000.0
+    assert row.itl_ms == pytest.approx(25.0)
+    assert row.system_output_tokens_per_s == pytest.approx(320.0)
+    assert row.energy_per_output_token_j == pytest.approx((2 * 4.0 + 1.0) / 8)
+    assert row.energy_per_request_j == pytest.approx(128 * (2 * 4.0 + 1.0) / 8)
+    assert row.avg_gpu_power_w_all_gpus == pytest.approx(9.0 / 0.025)
+    assert row.idle_gpu_power_w == 70.0
+    assert row.note is not None
+    for said in ("2 of 4 layers timed", "chip's cache may hold", "idle with weights 120 W", "more"):
+        assert said in row.note
+
+
+def test_a_prompt_and_a_prefix_are_rows_of_prompts() -> None:
+    row = point_row(SUBJECT, TINY, GpuPoint("prefill", 1, 100, 50), 4, (part(0.2), part(0.01)), 128, Idle(), [])
+    assert (row.serving_mode, row.n_in_tokens, row.n_cached_tokens, row.n_out_tokens) == ("prefill_only", 150, 50, 1)
+    assert row.ttft_s == pytest.approx(0.21)
+    assert row.energy_per_request_j is None
+    assert row.energy_boundary is None
+    assert row.note is not None
+    assert "layers timed" not in row.note
+
+
+# --- a run without PyTorch --------------------------------------------------------------------------------------------
+
+
+class PretendDevice(Device):
+    """A device that waits in place of computing."""
+
+    def __init__(self) -> None:
+        super().__init__(SimpleNamespace(__version__="2.9.0", cuda=SimpleNamespace()), "cpu")
+
+    @property
+    def name(self) -> str:
+        return "pretended"
+
+    def free_bytes(self) -> float:
+        return 1e12
+
+    def timed(self, step: Callable[[], object], steps: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(steps):
+            step()
+        return time.perf_counter() - begun
+
+
+class PretendStack:
+    """Layers of which each takes a millisecond; a batch of 99 does not fit."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def step(self, point: GpuPoint, layers: int) -> Callable[[], object]:
+        if point.batch == 99:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1 TiB")
+        if point.batch == 98:
+            raise KeyboardInterrupt
+        if point.batch == 97:
+            raise RuntimeError("an illegal memory access")
+        return lambda: time.sleep(1e-3 * layers)
+
+    def head(self, _batch: int) -> Callable[[], object]:
+        return lambda: time.sleep(1e-3)
+
+    def experts_touched(self) -> float | None:
+        return None
+
+
+class SteadyMeter:
+    """A meter of constant power; 0 W stands still."""
+
+    name, resolution_s = "steady", 0.001
+
+    def __init__(self, watts: float) -> None:
+        self.boundary: Boundary = "gpu_only"
+        self._watts, self._begun = watts, time.monotonic()
+
+    def read(self) -> Reading:
+        now = time.monotonic()
+        return Reading(now, self._watts * (now - self._begun))
+
+    def close(self) -> None: ...
+
+
+def pretended(
+    path: Path, monkeypatch: pytest.MonkeyPatch, watts: float | None = None, **plan: Any
+) -> tuple[runs.GpuRun, ObservationWriter]:
+    monkeypatch.setattr(runs, "Stack", PretendStack)
+    usual: dict[str, Any] = {"prompt_tokens": (8,), "context_tokens": (100,), "batches": (1, 4), "answer_tokens": 10}
+    usual |= {"seconds_per_point": 0.6, "repeats": 2, "layers": 2}
+    writer = ObservationWriter(path / "own.csv")
+    meter = None if watts is None else SteadyMeter(watts)
+    full = GpuPlan(**(usual | plan))
+    run = runs.GpuRun(PretendDevice(), TINY, SUBJECT, full, writer, meter=meter, idle_seconds=0.3)
+    return run, writer
+
+
+def test_a_run_meters_idle_power_and_writes_rows_that_fits_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, writer = pretended(tmp_path, monkeypatch, watts=300.0)
+    with writer:
+        summary = run.run()
+    assert not summary.stopped
+    assert len(summary.rows) == 4
+    assert summary.meter is not None
+    assert summary.meter["idle_w"] == pytest.approx(300.0, rel=0.02)
+    assert summary.meter["idle_with_weights_w"] == pytest.approx(300.0, rel=0.02)
+    decode = summary.rows[1]
+    assert decode.serving_mode == "single_stream"
+    # Two layers of four and a head: the sleeping is longer than asked by what the system needs.
+    assert 5.0 <= (decode.itl_ms or 0.0) < 10.0
+    assert decode.energy_per_output_token_j == pytest.approx(300.0 * 1e-3 * (decode.itl_ms or 0.0), rel=0.05)
+    found = read_files([tmp_path / "own.csv"], default_catalogue(), fit_unknown=True)
+    assert not found.refused
+    kinds = {item.quantity: item for item in found.kept}
+    assert {"prompt_energy", "single_request_duration", "served_time_per_token", "energy_per_output_token"} <= set(
+        kinds
+    )
+    assert all(item.setup.engine == "eager" and item.weight == 1.0 for item in found.kept)
+    assert kinds["single_request_duration"].cached == 100.0
+
+
+def test_a_meter_that_stands_still_gives_no_energy_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, writer = pretended(tmp_path, monkeypatch, watts=0.0, batches=(1,), seconds_per_point=0.1)
+    monkeypatch.setattr(windows, "SURPLUS_S", 0.1)
+    with writer:
+        summary = run.run()
+    assert summary.rows
+    assert all(row.energy_per_request_j is None for row in summary.rows)
+    assert "stands still" in (summary.rows[0].note or "")
+
+
+def test_what_does_not_fit_is_skipped_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, writer = pretended(tmp_path, monkeypatch, batches=(1, 99), seconds_per_point=0.02)
+    with writer:
+        summary = run.run()
+    assert [outcome.reason for outcome in summary.outcomes if outcome.row is None] == [
+        "it does not fit into the memory of pretended"
+    ]
+    assert len(summary.rows) == 3
+    assert runs.NO_METER in summary.notes
+
+
+def test_another_error_is_none_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, writer = pretended(tmp_path, monkeypatch, batches=(97,), seconds_per_point=0.02)
+    with writer, pytest.raises(RuntimeError, match="illegal memory access"):
+        run.run()
+    assert len(writer.rows) == 1
+
+
+def test_an_interrupted_run_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, writer = pretended(tmp_path, monkeypatch, batches=(1, 98), seconds_per_point=0.02)
+    with writer, pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert run.summary.stopped == "interrupted"
+    assert len(run.summary.not_measured) == 2
+    assert (tmp_path / "own.csv").read_text(encoding="utf-8").count("\n") == 3
+
+
+def test_the_run_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, writer = pretended(tmp_path, monkeypatch, batches=range(1, 40), seconds_per_point=0.2, max_seconds=2.0)
+    with writer:
+        summary = run.run()
+    assert "--max-seconds 2 are over" in summary.stopped
+    assert summary.not_measured
+    assert summary.rows
+    assert summary.seconds < 6.0
+
+
+def test_a_context_beyond_a_window_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, writer = pretended(tmp_path, monkeypatch, seconds_per_point=0.02)
+    run._shape = replace(TINY, window=64)
+    with writer:
+        summary = run.run()
+    assert len(summary.rows) == 1
+    assert "attend to 64 tokens alone, of 106" in summary.outcomes[1].reason
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def fake_torch(**parts: Any) -> SimpleNamespace:
+    cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda _: "L40", **parts.pop("cuda", {}))
+    return SimpleNamespace(__version__="2.9.0", cuda=cuda, version=SimpleNamespace(hip=None), **parts)
+
+
+def test_without_pytorch_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_spec", lambda _name: None)
+    with pytest.raises(FileProblem, match=r"PyTorch is not installed.*\n.*pip install torch"):
+        open_device("cpu")
+
+
+def test_fp8_is_refused_with_the_reason() -> None:
+    with pytest.raises(InvalidInput, match="accelerators alone, and this is cpu"):
+        Device(fake_torch(), "cpu").check("fp8")
+    with pytest.raises(InvalidInput, match="has no multiplication at 8 bit"):
+        Device(fake_torch(), "cuda").check("fp8")
+    there = {"_scaled_mm": None, "float8_e4m3fn": None}
+    old = fake_torch(cuda={"get_device_capability": lambda _: (8, 0)}, **there)
+    with pytest.raises(InvalidInput, match=r"compute capability 8\.0, and 8\.9 is the least"):
+        Device(old, "cuda").check("fp8")
+    Device(fake_torch(cuda={"get_device_capability": lambda _: (9, 0)}, **there), "cuda").check("fp8")
+
+
+def test_held_down_clocks_are_read_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = fake_torch(cuda={"get_device_properties": lambda _: SimpleNamespace(uuid="abc")})
+    nvml = SimpleNamespace(
+        NVMLError=OSError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetCurrentClocksEventReasons=lambda uuid: 0x24 if uuid == "GPU-abc" else 0,
+    )
+    monkeypatch.setattr(devices, "find_spec", lambda _name: object())
+    monkeypatch.setattr(importlib, "import_module", lambda _name: nvml)
+    assert Device(torch, "cuda").slowed_by() == ["its power limit", "the temperature"]
+    assert Device(torch, "cpu").slowed_by() == []
+
+
+# --- with PyTorch -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cpu() -> Device:
+    pytest.importorskip("torch", reason="PyTorch is not installed: no blocks can be computed")
+    return open_device("cpu")
+
+
+def test_a_device_that_is_not_there_is_refused(cpu: Device) -> None:
+    if cpu.torch.cuda.is_available():
+        pytest.skip("this machine has the device that is to be missing")
+    with pytest.raises(InvalidInput, match="finds no cuda device here"):
+        open_device("cuda")
+
+
+@pytest.mark.parametrize("shape", [TINY, MIXED], ids=["dense", "experts"])
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("fresh", [1, 5])
+def test_a_prefix_from_the_cache_changes_nothing(
+    cpu: Device, monkeypatch: pytest.MonkeyPatch, shape: Shape, fused: bool, fresh: int
+) -> None:
+    """A prompt at once, and its end after the cache of its beginning, give the same: mask, positions and layout."""
+    from inferprint.measure.gpu.blocks import Stack, Work
+
+    torch = cpu.torch
+    monkeypatch.delattr(torch.nn.functional, "scaled_dot_product_attention", raising=False)
+    if fused:
+        monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention(torch), raising=False)
+    stack = Stack(cpu, shape, "fp32", 2)
+    x = torch.randn(1, 20, shape.hidden)
+    cache = tuple(torch.zeros(1, shape.kv_heads, 20, shape.head_size) for _ in range(2))
+    with torch.no_grad():
+        whole = Work(cpu, shape, GpuPoint("prefill", 1, 20, 0), torch.float32)
+        assert whole.causal == fused
+        at_once = stack.blocks[0](x, cache, whole)
+        rest = Work(cpu, shape, GpuPoint("prefill", 1, fresh, 20 - fresh), torch.float32)
+        after = stack.blocks[0](x[:, -fresh:], cache, rest)
+    assert torch.allclose(at_once[:, -fresh:], after, atol=1e-5)
+    assert not torch.allclose(at_once[:, :fresh], after, atol=1e-3)
+
+
+def attention(torch: Any) -> Callable[..., Any]:
+    """Attention head by head as its definition says, in place of PyTorch's fused one."""
+
+    def attend(q: Any, k: Any, v: Any, attn_mask: Any = None, is_causal: bool = False) -> Any:
+        out = torch.empty_like(q)
+        for batch in range(q.shape[0]):
+            for head in range(q.shape[1]):
+                scores = q[batch, head] @ k[batch, head].t() / math.sqrt(q.shape[-1])
+                mask = torch.ones_like(scores).tril().bool() if is_causal else attn_mask
+                scores = scores if mask is None else scores.masked_fill(~mask, -math.inf)
+                out[batch, head] = scores.softmax(-1) @ v[batch, head]
+        return out
+
+    return attend
+
+
+@pytest.mark.parametrize("shape", [TINY, MIXED], ids=["dense", "experts"])
+def test_the_built_weights_are_those_of_the_shape(cpu: Device, shape: Shape) -> None:
+    from inferprint.measure.gpu.blocks import Stack
+
+    counted = {id(item): item.numel() for item in tensors(Stack(cpu, shape, "fp32", 2).blocks, cpu.torch)}
+    assert sum(counted.values()) == 2 * shape.block_params
+
+
+def tensors(thing: Any, torch: Any) -> list[Any]:
+    if isinstance(thing, torch.Tensor):
+        return [thing]
+    if isinstance(thing, list):
+        return [found for item in thing for found in tensors(item, torch)]
+    if type(thing).__module__.startswith("inferprint.measure.gpu.blocks"):
+        return [found for item in vars(thing).values() for found in tensors(item, torch)]
+    return []
+
+
+def test_operations_are_those_of_the_shape(cpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inferprint.measure.gpu import blocks
+
+    done = [0.0]
+    torch = cpu.torch
+    plain = torch.nn.functional.linear
+
+    def counted(x: Any, weight: Any) -> Any:
+        done[0] += 2.0 * x.numel() // x.shape[-1] * weight.numel()
+        return plain(x, weight)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", counted)
+    for shape in (TINY, MIXED):
+        done[0] = 0.0
+        blocks.Stack(cpu, shape, "fp32", 2).step(GpuPoint("prefill", 1, 50, 0), 2)()
+        assert done[0] == 2 * shape.block_flops(50)
+        assert done[0] == pytest.approx(2 * 2 * 50 * shape.active_block_params, rel=0.01)
+
+
+def test_only_chosen_experts_are_touched(cpu: Device) -> None:
+    from inferprint.measure.gpu.blocks import Stack
+
+    shape = replace(MIXED, experts=64)
+    stack = Stack(cpu, shape, "fp32", 4)
+    for batch in (1, 16):
+        step = stack.step(GpuPoint("decode", batch, 1, 8), 4)
+        for _ in range(32):
+            step()
+        touched = stack.experts_touched()
+        # Each token chooses 2 of 64, at random.
+        assert touched == pytest.approx(64 * (1 - (1 - 2 / 64) ** batch), rel=0.15)
+    assert stack.experts_touched() is None
+
+
+def test_a_matrix_at_8_bit_is_scaled_there_and_back(cpu: Device) -> None:
+    from inferprint.measure.gpu.blocks import _Fp8Linear, _Linear
+
+    torch = cpu.torch
+
+    class With8Bit:
+        """PyTorch with a multiplication at 8 bit that keeps all bits."""
+
+        float8_e4m3fn = torch.float32
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+        @staticmethod
+        def _scaled_mm(a: Any, b: Any, *, scale_a: Any, scale_b: Any, out_dtype: Any, use_fast_accum: bool) -> Any:
+            assert use_fast_accum
+            assert max(float(a.abs().max()), float(b.abs().max())) <= 448.01
+            assert a.is_contiguous()
+            assert b.t().is_contiguous()
+            return ((a @ b) * scale_a * scale_b).to(out_dtype)
+
+    there = Device(With8Bit(), "cpu")
+    torch.manual_seed(1)
+    plain = _Linear(cpu, 32, 48, torch.float32)
+    torch.manual_seed(1)
+    x = torch.empty(48, 32).normal_()[:3].reshape(1, 3, 32)
+    torch.manual_seed(1)
+    assert torch.allclose(_Fp8Linear(there, 32, 48, torch.float32)(x), plain(x), atol=1e-5)
+
+
+def test_times_grow_as_they_must(cpu: Device) -> None:
+    from inferprint.measure.gpu.blocks import Stack
+
+    shape = Shape(layers=2, hidden=128, heads=4, kv_heads=2, head_size=32, vocabulary=256, inner=256)
+    stack = Stack(cpu, shape, "fp32", 2)
+
+    def seconds(point: GpuPoint) -> float:
+        step = stack.step(point, 2)
+        timing = measure(lambda steps: cpu.timed(step, steps), repeats=5, seconds=0.5)
+        assert timing is not None
+        return min(timing.seconds)
+
+    decode = seconds(GpuPoint("decode", 1, 1, 256))
+    assert seconds(GpuPoint("decode", 1, 1, 8192)) > 1.5 * decode
+    assert seconds(GpuPoint("decode", 32, 1, 256)) > 3 * decode
+    prompts = seconds(GpuPoint("prefill", 1, 64, 0)), seconds(GpuPoint("prefill", 1, 256, 0))
+    assert 2 < prompts[1] / prompts[0] < 10
+    assert seconds(GpuPoint("prefill", 1, 64, 192)) < 0.7 * prompts[1]
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_refuses_before_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "own.csv"
+    monkeypatch.setattr(devices, "find_spec", lambda _name: None)
+    with pytest.raises(FileProblem, match="PyTorch is not installed"):
+        gpu_command(["--gpu", "h100_sxm", "--out", str(out)], standalone_mode=False)
+    assert not out.exists()
+
+
+def test_the_command_measures_on_this_processor(
+    cpu: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = importlib.import_module("inferprint.cli.measure_gpu")
+    monkeypatch.setattr("inferprint.measure.gpu.shapes.shape_of", lambda _model, _vocabulary: TINY)
+    assert command.DEFAULT_MODEL in default_catalogue().models
+    out = tmp_path / "own.csv"
+    usual = ["--batch", "1,2", "--prompt-tokens", "8", "--context-tokens", "16", "--seconds-per-point", "0.05"]
+    where = ["--device", "cpu", "--meter", "none", "--out", str(out), "--json"]
+    gpu_command([*usual, *where, "--gpu", "cpu_generic_laptop"], standalone_mode=False)
+    assert capsys.readouterr().out.count('"row_id"') == 4
+    found = read_files([out], default_catalogue(), fit_unknown=True)
+    assert {item.setup.precision for item in found.kept} == {"fp32"}
+    with pytest.raises(InvalidInput, match="h100_80gb_sxm is of the class datacenter"):
+        gpu_command([*usual, *where, "--append", "--gpu", "h100_sxm"], standalone_mode=False)
+    with pytest.raises(MeterProblem):
+        gpu_command(
+            [*usual, *where, "--append", "--gpu", "cpu_generic_laptop", "--meter", "wall"], standalone_mode=False
+        )
