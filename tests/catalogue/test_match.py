@@ -283,3 +283,32 @@ def test_an_unknown_name_lists_the_nearest_and_the_command(resolve: object) -> N
     assert callable(resolve)
     with pytest.raises(UnknownName, match="inferprint catalog"):
         resolve(CATALOGUE, "no-such-thing")
+
+
+def test_a_name_that_resembles_no_model_has_none_near() -> None:
+    for name in ("support", "nosuch", "no-such-model"):
+        with pytest.raises(UnknownName) as caught:
+            resolve_model(CATALOGUE, name)
+        assert caught.value.nearest == ()
+        assert "Nearest" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, near", [("gtp-4o", "gpt-4o"), ("mistal", "mistral-7b"), ("lama-3.1-8b", "llama-3.1-8b")]
+)
+def test_a_model_that_is_misspelt_has_the_right_one_near(name: str, near: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        resolve_model(CATALOGUE, name)
+    assert near in caught.value.nearest
+
+
+def test_errors_about_places_name_the_field_of_a_request() -> None:
+    with pytest.raises(InvalidInput) as several:
+        resolve_region(CATALOGUE, "us-east-1")
+    assert several.value.field == "cloud_region"
+    with pytest.raises(UnknownName) as unknown:
+        resolve_grid(CATALOGUE, "XX")
+    assert unknown.value.field == "country"
+    with pytest.raises(UnknownName) as unknown:
+        resolve_grid(CATALOGUE, "XX", "grid_zone")
+    assert unknown.value.field == "grid_zone"

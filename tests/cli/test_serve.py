@@ -17,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 from click.testing import CliRunner
+from tests.postgres_here import postgres
+from tests.service.databases import url_of
 
 from inferprint.cli import serve as module
 from inferprint.cli.commands import app
@@ -164,14 +166,17 @@ def test_a_key_that_is_made_closes_a_server_that_runs(database, call):
     with running("--database", database) as server:
         url = server.url
         assert httpx.get(f"{url}/metrics").status_code == 200
-        token = json.loads(call("create", "--owner", "acme", "--scope", "read", "--database", database, "--json"))[
-            "key"
-        ]
+        made = call("create", "--owner", "acme", "--scope", "admin", "--database", database, "--json")
+        token = json.loads(made)["key"]
         deadline = datetime.now(UTC) + timedelta(seconds=3)
         while httpx.get(f"{url}/metrics").status_code == 200:
             assert datetime.now(UTC) < deadline
         assert httpx.get(f"{url}/metrics").status_code == 401
-        assert httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        writer = json.loads(call("create", "--owner", "a", "--scope", "write", "--database", database, "--json"))["key"]
+        for path in ("metrics", "reload"):
+            for key, code in ((token, 200), (writer, 403)):
+                reply = httpx.get(f"{url}/{path}", headers={"Authorization": f"Bearer {key}"})
+                assert reply.status_code == code
         assert server.end() == 0
     assert token.split("_", 2)[2] not in "".join(server.err)
 
@@ -201,6 +206,16 @@ def test_a_port_that_is_taken_is_named(database):
         (("--database", "postgresql://me:hidden@127.0.0.1:1/name"), "cannot be opened"),
         (("--database", "mysql://me:hidden@127.0.0.1/name"), "mysql"),
         (("--database", "/no/such/folder/a.db"), "cannot be opened"),
+        (("--database", "postgresql://me:P@hidden:w/rd@127.0.0.1:5432/x"), "%40 %3A %2F"),
+        (("--database", "postgresql://me:hidden@127.0.0.1:port/x"), "A port is a number"),
+        (("--database", "postgresql://me:hidden@127.0.0.1:99999/x"), "A port is a number"),
+        (("--database", "postgresql://me:p@hidden/p@127.0.0.1/x"), "%40 %3A %2F"),
+        (("--database", "postgresql+psycopg://me:hidden@127.0.0.1/x"), "postgresql://user:password@host/name"),
+        (("--database", "sqlite://x.db"), "Three slashes: sqlite:///x.db"),
+        (("--database", "sqlite://x/y.db"), "Three slashes: sqlite:///x/y.db"),
+        (("--database", "sqlite:///x.db?cache=shared"), "unknown parameter 'cache'"),
+        (("--database", ""), "--database is empty"),
+        (("--max-body-mb", "nan"), "nan is no number"),
         (("--host", "no-such-host.invalid"), "'no-such-host.invalid' has no address"),
         (("--catalog", "/no/such/folder"), "/no/such/folder"),
     ],
@@ -208,7 +223,9 @@ def test_a_port_that_is_taken_is_named(database):
 def test_what_cannot_start_says_why(tmp_path, monkeypatch, options, told):
     monkeypatch.chdir(tmp_path)
     found = refused(*options)
+    assert found.startswith(("error: ", "Usage: "))  # nothing was logged before
     assert told in found.split("error: ", 1)[1]
+    assert "pg8000" not in found
     assert "hidden" not in found
 
 
@@ -299,6 +316,55 @@ def test_the_database_may_stand_in_the_environment(database, call, monkeypatch, 
     assert "a" in call("list")
     with pytest.raises(InferprintError, match=r"other\.db"):
         call("list", "--database", str(tmp_path / "other.db"))
+
+
+def test_a_variable_that_is_empty_is_an_error(call, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INFERPRINT_DATABASE", "")
+    with pytest.raises(InvalidInput, match="the variable INFERPRINT_DATABASE is empty"):
+        call("create", "--owner", "a", "--scope", "read")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_whole_key_names_its_id_and_is_not_repeated(database, call):
+    made = json.loads(call("create", "--owner", "a", "--scope", "read", "--database", database, "--json"))
+    assert "is revoked" in call("revoke", made["key"], "--database", database)
+    again = call("revoke", made["key"], "--database", database)
+    assert f"was revoked before, on 20{datetime.now(UTC):%y-%m-}" in again
+    secret = made["key"].split("_", 2)[2]
+    for given in (made["key"][:-43] + "A" * 43, secret, made["key"].replace(made["id"], "a" * 12)):
+        try:
+            told = call("revoke", given, "--database", database)
+        except InferprintError as error:
+            told = str(error)
+        assert secret not in told
+        assert "A" * 43 not in told
+
+
+def test_hints_keep_the_database(tmp_path, call):
+    database = str(tmp_path / "a b.db")
+    call("create", "--owner", "a", "--scope", "read", "--database", database)
+    with pytest.raises(InferprintError) as found:
+        call("revoke", "aaaaaaaaaaaa", "--database", database)
+    assert found.value.hint.endswith(f"inferprint keys list --database '{database}'")
+    assert f"--scope write --database {tmp_path}/b.db" in refused("--host", "0.0.0.0", "--database", f"{tmp_path}/b.db")
+
+
+def test_a_password_and_a_database_of_postgresql_that_are_wrong_say_what_to_do(call):
+    with postgres() as server:
+        (server.folder / "data" / "pg_hba.conf").write_text("local all all scram-sha-256\n")
+        right = url_of(server)
+        setting = "ALTER USER inferprint PASSWORD 'right'; SELECT pg_reload_conf();"
+        server.run("psql", "--host", str(server.folder), "--username", "inferprint", "postgres", text=setting)
+        for wrong in ("inferprint:wrong@", "inferprint@", "stranger:right@"):
+            with pytest.raises(InferprintError, match="28P01") as found:
+                call("list", "--database", right.replace("inferprint@", wrong))
+            assert "the password" in found.value.hint
+        missing = right.replace("inferprint@", "inferprint:right@").replace("/postgres?", "/absent?")
+        with pytest.raises(InferprintError, match="3D000") as found:
+            call("list", "--database", missing)
+        assert "createdb absent" in found.value.hint
+        assert "folder" not in found.value.hint
 
 
 @pytest.mark.parametrize(

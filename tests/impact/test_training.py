@@ -131,3 +131,29 @@ def test_a_base_that_is_not_there_or_is_the_model_itself_gives_a_reason(base):
     assert found.training is None
     assert base in found.training_reason
     assert found.fine_tuning is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"use_life_days": 1e-150, "requests_per_day": 1e-160},
+        {"use_life_days": 1e-200, "requests_per_day": 1e-200},
+        {"use_life_days": 1e200, "requests_per_day": 1e200},
+        {"use_life_days": 1e-20, "requests_per_day": 1e-20},
+    ],
+)
+def test_a_figure_that_cannot_be_is_none_and_says_of_what(change):
+    model = replace(MODEL, **change)
+    found = training_of(catalogue(model, TUNED), model)
+    assert found.training == dict.fromkeys(SPENT)
+    assert "use_life_days, requests_per_day of bloom-like" in found.training_reason
+    assert set(found.training_missing) == set(TOTALS)
+    third = replace(TUNED, id="third", fine_tuned_from="tuned")
+    assert training_of(catalogue(model, TUNED, third), third).training == dict.fromkeys(SPENT)
+
+
+def test_one_figure_that_cannot_be_leaves_the_others():
+    found = training_of(catalogue(MODEL), replace(MODEL, training_water_l=1e308, training_embodied_water_l=None))
+    assert found.training is not None
+    assert [name for name, value in found.training.items() if value is None] == ["usage_water_ml", "embodied_water_ml"]
+    assert found.training_missing == ("training_embodied_water_l", "training_water_l")

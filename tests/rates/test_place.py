@@ -97,6 +97,17 @@ class TestGrid:
         with pytest.raises(UnknownName):
             place(country=name)
 
+    @pytest.mark.parametrize("field", ["country", "grid_zone"])
+    def test_an_unknown_place_is_told_by_its_field(self, field):
+        with pytest.raises(UnknownName) as caught:
+            place(**{field: "XX"})
+        assert caught.value.field == field
+
+    def test_an_unknown_cloud_is_told_before_its_region(self):
+        with pytest.raises(UnknownName, match="unknown cloud 'awss'") as caught:
+            place(cloud_id="awss", cloud_region="us-east-1")
+        assert caught.value.field == "cloud_id"
+
     def test_a_services_country_is_an_assumption(self):
         assert (
             value(place(managed_service_id="mistral"), "grid_zone"),

@@ -47,6 +47,9 @@ class OneCatalogue:
     def estimator(self, owner_id: int) -> Estimator:
         return self.shared
 
+    def apart(self, owner_id: int) -> Estimator:
+        return self.shared
+
 
 @dataclass
 class Parts:

@@ -78,9 +78,9 @@ class Here:
         return self.keys.check(asker.token).owner_id
 
 
-def records_here(folder: Path, base: Catalogue | None = None) -> Here:
-    """A server whose database is a file in a folder."""
-    settings = Settings(database_url=f"sqlite:///{folder / 'records.db'}")
+def records_here(folder: Path, base: Catalogue | None = None, url: str = "") -> Here:
+    """A server whose database is a file in a folder, or the one of a URL."""
+    settings = Settings(database_url=url or f"sqlite:///{folder / 'records.db'}")
     database = Database(settings.database_url)
     database.migrate()
     catalogues = Catalogues(base or Catalogue.packaged(), database)

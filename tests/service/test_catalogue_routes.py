@@ -193,7 +193,47 @@ def test_parameters_that_cannot_be(reader, query):
     typesgen.Error.model_validate_json(response.content)
 
 
+@pytest.mark.parametrize(
+    "kind, part, found",
+    [
+        ("model", "LLAMA-3.1-8", "llama-3.1-8b"),
+        ("model", "meta-llama/Llama-3.1-8B", "llama-3.1-8b"),
+        ("node", "p5.48", "aws-p5-48xlarge"),
+        ("node", "aws-P5-48", "aws-p5-48xlarge"),
+        ("gpu", "h100_80gb", "h100_80gb_sxm"),
+        ("gpu", PACKAGED.gpus["h100_80gb_sxm"].name.upper(), "h100_80gb_sxm"),
+    ],
+)
+def test_records_by_a_part_of_a_name(reader, kind, part, found):
+    ids = [record["id"] for record in all_of(reader, kind, query=part)]
+    assert found in ids
+    assert len(ids) < len(all_of(reader, kind)) / 5
+    assert all_of(reader, kind, query="no such name") == []
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_part_has_1_to_200_letters(reader, kind):
+    for part, status in (("", 400), ("x" * 201, 400), ("x" * 200, 200)):
+        assert reader("GET", f"/{kind}", query=part).status_code == status
+
+
 # --- own records ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_own_records_are_listed_alone_and_left_out(here, acme, kind):
+    record = acme.made(kind)
+    here.asker("operator", "admin").made(kind, id="of-the-operator")
+    assert all_of(acme, kind, custom="true") == [record]
+    assert all_of(acme, kind, custom="false") == [one for one in all_of(acme, kind) if one != record]
+    assert all_of(acme, kind, custom="true", query=ID[kind][1:].upper()) == [record]
+    assert all_of(acme, kind, custom="true", query="llama") == []
+
+
+def test_an_own_model_is_found_by_name_and_alias(acme):
+    record = acme.made("model", name="Support Bot", aliases=["helpdesk-latest"])
+    for part in ("port bot", "DESK-L"):
+        assert all_of(acme, "model", query=part, custom="true") == [record]
 
 
 @pytest.mark.parametrize("kind", LISTS)

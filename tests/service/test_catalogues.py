@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ from inferprint.errors import InvalidInput, UnknownName
 from inferprint.estimate import Estimator
 from inferprint.provenance.source import Provenance, Source
 from inferprint.quantities import RESULTS, Range
+from inferprint.rates.training import training_of
 from inferprint.service.caller import GLOBAL_OWNER
 from inferprint.service.catalogues import Catalogues, dashed, layered, rows_of
 from inferprint.service.database import Database
 from inferprint.service.own_records import own_of
 from inferprint.service.problems import Away
+from inferprint.service.records import shown_gpu, shown_model, shown_node
 
 WORK = {"input_tokens": 1200, "output_tokens": 300, "country": "FR"}
 PACKAGED = Catalogue.packaged()
@@ -228,14 +231,41 @@ def test_experts_that_are_left_out_are_not_active(here, acme):
 
 def test_training_of_own_models(here, acme):
     acme.made("model", training_usage_energy_kwh=1000, estimated_use_life_days=100, estimated_requests_per_day=1000)
-    found = here.catalogues.training(here.owner_id(acme), "acme/llm")
+    own = here.catalogues.estimator(here.owner_id(acme)).catalogue
+    found = training_of(own, own.models["acme/llm"])
     assert found.training is not None
     assert found.training["usage_energy_wh"] == pytest.approx(10.0)
-    with pytest.raises(UnknownName):
-        here.catalogues.training(GLOBAL_OWNER, "acme/llm")
 
 
 # --- owners apart -----------------------------------------------------------------------------------------------------
+
+
+KEEPER = ("customer_id", "created_at", "updated_at", "created_by")
+
+
+@pytest.mark.parametrize("of", [{}, {"benchmark_model_id": "llama-3.1-8b"}, {"fine_tuned_from_model_id": "gpt-4o"}])
+def test_a_model_of_a_catalogue_shows_who_keeps_it_as_it_is_looked_up(here, acme, of):
+    acme.made("model", **of)
+    acme("PUT", "/model/acme/llm", {"name": "New"})
+    sent = acme("GET", "/model/acme/llm").json()
+    own = here.catalogues.estimator(here.owner_id(acme)).catalogue
+    shown = shown_model(own, own.models["acme/llm"])
+    assert {name: shown[name] for name in KEEPER} == {name: sent[name] for name in KEEPER}
+    assert shown["customer_id"] == here.owner_id(acme)
+    assert shown_model(own, own.models["llama-3.1-8b"])["created_by"] == "inferprint"
+
+
+def test_own_hardware_and_records_of_all_show_who_keeps_them(here, acme):
+    admin = here.asker("operator", "admin")
+    assert admin("POST", "/gpu", GPU, **{"global": "true"}).status_code == 201
+    acme.made("node", gpu_id="chip-one")
+    own = here.catalogues.estimator(here.owner_id(acme)).catalogue
+    for shown, path in (
+        (shown_node(own, own.nodes["my-node"]), "/node/my-node"),
+        (shown_gpu(own, own.gpus["chip-one"]), "/gpu/chip-one"),
+    ):
+        sent = acme("GET", path).json()
+        assert {name: shown[name] for name in KEEPER} == {name: sent[name] for name in KEEPER}
 
 
 def test_owners_use_the_same_id_without_seeing_each_other(here, acme):
@@ -464,3 +494,72 @@ def test_many_threads_get_one_estimator(here, acme):
         thread.join()
     assert len(found) == 8
     assert len({id(estimator) for estimator in found}) == 1
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_owners_whose_records_are_gone_do_not_weigh(here, monkeypatch):
+    monkeypatch.setattr("inferprint.service.catalogues.MAX_CARDS", 3)
+    askers = [here.asker(f"owner-{index}") for index in range(3)]
+    for asker in askers:
+        asker.made("model")
+    first = here.catalogues.estimator(here.owner_id(askers[0]))
+    shared = here.catalogues.estimator(GLOBAL_OWNER)
+    values(shared, model_id="llama-3.1-8b")
+    for asker in askers[1:]:
+        asker("DELETE", "/model/acme/llm")
+        assert here.catalogues.estimator(here.owner_id(asker)) is shared
+    # Two cards of the one of all, for each of two owners, would be four.
+    assert shared.weight == 2
+    assert here.catalogues.estimator(here.owner_id(askers[0])) is first
+
+
+def test_one_at_a_time_waits_for_a_database_that_hangs(here, acme, monkeypatch):
+    owner, hanging, asked = here.owner_id(acme), threading.Event(), []
+    here.catalogues.estimator(owner)
+
+    @contextmanager
+    def hang(**options):
+        asked.append(1)
+        hanging.wait(20)
+        raise Away("the database cannot be reached")
+        yield
+
+    monkeypatch.setattr("inferprint.service.catalogues.POLL_S", 0.01)
+    monkeypatch.setattr(here.database, "begin", hang)
+    here.catalogues._away = True
+    try:
+        for _ in range(20):
+            time.sleep(0.02)
+            here.catalogues.estimator(owner)
+        assert len(asked) == 1
+        assert sum(thread.name == "revisions" for thread in threading.enumerate()) == 1
+    finally:
+        hanging.set()
+
+
+def test_an_estimator_apart_pushes_out_no_cards(here, acme, monkeypatch):
+    acme.made("model")
+    owner = here.owner_id(acme)
+    kept = here.catalogues.estimator(owner)
+    before = values(kept, model_id="acme/llm")
+    apart = here.catalogues.apart(owner)
+    assert apart is not kept
+    assert apart.catalogue is kept.catalogue
+    monkeypatch.setattr(importlib.import_module("inferprint.estimate.estimate"), "MAX_CARDS", 2)
+    for batch in (1, 2, 4):
+        values(apart, model_id="acme/llm", batch_size=batch)
+    assert kept.weight == 2
+    assert kept.is_ready_for(Request(**WORK, model_id="acme/llm"))
+    same(values(apart, model_id="acme/llm"), before)
+    assert here.catalogues.estimator(owner) is kept
+
+
+def test_a_layer_changes_the_version_and_shares_the_rest(here, acme):
+    acme.made("model")
+    own = here.catalogues.estimator(here.owner_id(acme)).catalogue
+    assert own.version != PACKAGED.version
+    assert own.grids is here.catalogues.base.grids
+    assert own.models is not here.catalogues.base.models
+    assert Catalogue.layered(PACKAGED, {}, {}).version == PACKAGED.version

@@ -16,8 +16,9 @@ from fastapi.responses import JSONResponse, Response
 from inferprint.service import guard, keys
 from inferprint.service.caller import Caller
 from inferprint.service.database import Database
-from inferprint.service.guard import BodyLimit, caller_by_token, is_loopback, needs
+from inferprint.service.guard import BodyLimit, anonymous, caller_by_token, is_loopback, needs
 from inferprint.service.keys import Keys
+from inferprint.service.limiter import Limiter
 from inferprint.service.problems import Away, ServiceError
 from inferprint.service.services import Service
 from inferprint.service.settings import Settings
@@ -49,6 +50,11 @@ def make_app(folder, **settings):
     @app.post("/by-token")
     async def by_token(request: Request) -> Response:
         return Response((await caller_by_token(request, (await request.body()).decode(), "write")).owner)
+
+    @app.post("/before")
+    async def before(request: Request) -> Response:
+        await anonymous(request)
+        return Response((await caller_by_token(request, (await request.body()).decode() or None, "write")).owner)
 
     @app.post("/echo")
     async def echo(request: Request) -> Response:
@@ -240,8 +246,8 @@ def test_each_address_has_its_rate_without_keys(tmp_path):
     app.state.service.database.close()
 
 
-def test_guessing_is_slowed_down_and_does_not_shut_out_who_has_a_key(app, service, monkeypatch):
-    token, late = (service.keys.create("acme", ["read"]) for _ in range(2))
+def test_who_has_a_key_passes_whoever_else_has_sent_wrong_ones_from_the_same_address(app, service, monkeypatch):
+    token, late, other = (service.keys.create("acme", ["read"]) for _ in range(3))
     moment = {"now": 1000.0}
     clock = types.SimpleNamespace(monotonic=lambda: moment["now"], time=lambda: moment["now"])
     monkeypatch.setattr(keys, "time", clock)
@@ -249,10 +255,37 @@ def test_guessing_is_slowed_down_and_does_not_shut_out_who_has_a_key(app, servic
     guesses = [f"ipk_aaaaaaaaaaaa_{i:043d}" for i in range(keys.FAILURES_PER_MINUTE + 1)]
     codes = [asked(app, "GET", "/read", headers=bearer(guess)).status_code for guess in guesses]
     assert codes == [401] * keys.FAILURES_PER_MINUTE + [429]
-    assert asked(app, "GET", "/read", headers=bearer(late)).status_code == 429  # new here, from where guesses come
-    assert asked(app, "GET", "/read", headers=bearer(late), client=ELSEWHERE).status_code == 200
-    moment["now"] += 6  # the check of the good key is old, and it passes all the same
+    assert asked(app, "GET", "/read", headers=bearer("malformed")).status_code == 429
+    assert asked(app, "GET", "/read", headers=bearer(late)).status_code == 200  # never seen here before
+    assert asked(app, "POST", "/by-token", content=other).status_code == 403  # it may read alone
+    moment["now"] += 6
     assert asked(app, "GET", "/read", headers=bearer(token)).status_code == 200
+
+
+# --- keys in bodies ---------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_key_of_a_remote_function_is_told_where_to_name_a_right_one(app, service):
+    service.keys.create("acme", ["write"])
+    for token in ("ipk_aaaaaaaaaaaa_" + "A" * 43, "x", ""):
+        reply = asked(app, "POST", "/by-token", content=token)
+        assert reply.status_code == 401
+        assert "user_defined_context = [('api_key'" in reply.json()["details"]["reason"]
+
+
+def test_bodies_that_come_before_a_key_are_few_unless_they_bring_a_right_one(app, service, monkeypatch):
+    monkeypatch.setattr(service.keys, "anonymous", Limiter(3))
+    token = service.keys.create("acme", ["write"])
+    assert {asked(app, "POST", "/before", content=token).status_code for _ in range(10)} == {200}
+    codes = [asked(app, "POST", "/before", content="wrong").status_code for _ in range(4)]
+    assert codes == [401, 401, 401, 429]
+    assert asked(app, "POST", "/before", content=token, client=ELSEWHERE).status_code == 200
+
+
+def test_without_keys_bodies_are_read_of_this_machine_alone(app):
+    assert asked(app, "POST", "/before", content="anything").text == "local"
+    assert asked(app, "POST", "/before", content=chunks(b"x" * 10), client=ELSEWHERE).status_code == 403
+    assert asked(app, "POST", "/before").text == "local"
 
 
 # --- bodies -----------------------------------------------------------------------------------------------------------

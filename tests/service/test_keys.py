@@ -17,7 +17,7 @@ from inferprint.errors import InvalidInput, UnknownName
 from inferprint.service import keys as module
 from inferprint.service.caller import LOCAL_OWNER
 from inferprint.service.database import Database
-from inferprint.service.keys import CHECKED_S, Keys
+from inferprint.service.keys import CHECKED_S, Keys, id_of
 from inferprint.service.problems import Away, Unauthorized
 
 UNKNOWN = "ipk_aaaaaaaaaaaa_" + "A" * 43
@@ -142,7 +142,7 @@ def test_a_revoked_key_ends_at_once_here_and_within_five_seconds_elsewhere(keys,
     assert elsewhere.check(token)
     clock.now += 0.2
     refusal(elsewhere, token)
-    assert not elsewhere.was_good(token)
+    assert token not in repr(elsewhere._checked)
 
 
 def test_a_check_is_looked_up_once(keys, database, monkeypatch):
@@ -158,7 +158,25 @@ def test_what_is_remembered_is_bounded(keys, monkeypatch):
     tokens = [keys.create("acme", ["read"]) for _ in range(5)]
     for token in tokens:
         keys.check(token)
-    assert [keys.was_good(token) for token in tokens] == [False, False, True, True, True]
+    assert [keys.recent(token) is not None for token in tokens] == [False, False, True, True, True]
+    for i in range(5):
+        refusal(keys, f"ipk_aaaaaaaaaaaa_{i:043d}")
+    assert len(keys._refused) == 3
+
+
+def test_a_wrong_key_is_looked_up_once_in_a_while(keys, database, clock, monkeypatch):
+    ends = datetime.fromtimestamp(clock.now, UTC) + timedelta(hours=1)
+    expired = keys.create("acme", ["read"], expires_at=ends)
+    clock.now += 3601
+    begin, looks = database.begin, []
+    monkeypatch.setattr(database, "begin", lambda **further: looks.append(1) or begin(**further))
+    first = [refusal(keys, token).body for token in (UNKNOWN, expired, "malformed")]
+    assert len(looks) == 2
+    assert [refusal(keys, token).body for token in (UNKNOWN, expired, "malformed")] == first
+    assert len(looks) == 2
+    clock.now += CHECKED_S
+    refusal(keys, UNKNOWN)
+    assert len(looks) == 3
 
 
 def test_the_first_key_is_noticed_within_two_seconds(keys, database, clock):
@@ -214,9 +232,9 @@ def test_the_list_has_all_but_the_secret(keys, database):
 
 def test_revoking_twice_keeps_the_first_time(keys):
     key_id = keys.create("acme", ["read"]).split("_")[1]
-    keys.revoke(key_id)
+    assert keys.revoke(key_id) is True
     first = keys.all()[0].revoked_at
-    keys.revoke(key_id)
+    assert keys.revoke(key_id) is False
     assert keys.all()[0].revoked_at == first
 
 
@@ -225,6 +243,15 @@ def test_an_unknown_id_names_the_nearest(keys):
     asked = key_id[:-1] + ("a" if key_id[-1] != "a" else "b")
     with pytest.raises(UnknownName, match=key_id):
         keys.revoke(asked)
+
+
+def test_a_key_may_be_named_by_itself(keys):
+    token = keys.create("acme", ["read"])
+    assert id_of(f" {token}\n") == id_of(token.split("_")[1]) == token.split("_")[1]
+    for given in ("", token.split("_", 2)[2], token[4:], token.upper(), "ipk_" + "x" * 13):
+        with pytest.raises(InvalidInput, match="no id of a key") as told:
+            id_of(given)
+        assert not given or given not in str(told.value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from concurrent.futures import Future
@@ -135,7 +136,10 @@ def test_a_row_that_is_corrected_is_mended(parts):
 
 
 def test_merged_rows_hold_no_quantities(parts):
-    assert keep(parts, [row(1), row(2)], merged=(1,)) == [Kept("stored", "estimated"), Kept("stored", "merged")]
+    assert keep(parts, [row(1), row(2)], choose=lambda _: ["counts", "merged"]) == [
+        Kept("stored", "estimated"),
+        Kept("stored", "merged"),
+    ]
     _, merged = stored(parts)
     assert merged["usage_energy_wh"] is merged["setup_id"] is None
     assert merged["model"] == "llama-3.1-8b"
@@ -175,10 +179,114 @@ def test_other_text_with_nul_is_kept_as_json(parts):
     assert msgspec.json.decode(found["request"]) == sent
 
 
-def test_a_moment_that_is_none_is_refused(parts):
-    for moment in ("yesterday", "0001-01-01T00:00:00+14:00"):
-        with pytest.raises(BadRequest, match="moment"):
-            keep(parts, [row(1, utc_datetime=moment)])
+@pytest.mark.parametrize("moment", ["yesterday", "0001-01-01T00:00:00+23:59", "1999-12-31T23:59:59Z", "2099-01-01"])
+def test_a_row_of_a_moment_that_cannot_be_is_kept_with_its_error(parts, moment):
+    assert keep(parts, [row(1), row(2, utc_datetime=moment)]) == [
+        Kept("stored", "estimated"),
+        Kept("stored", "unestimated"),
+    ]
+    _, found = stored(parts)
+    assert msgspec.json.decode(found["error"])["details"]["field"] == "utc_datetime"
+    assert found["utc_datetime"] is None
+    assert found["day"] == utc(found["received_at"]).date().isoformat()
+    assert keep(parts, [row(2)]) == [Kept("updated", "estimated")]
+    assert stored(parts)[1]["day"] == "2026-09-01"
+
+
+def test_numbers_that_are_equal_are_the_same_content(parts):
+    keep(parts, [row(1, request_cost=1, n_requests=3), row(2, request_cost=1.5)])
+    same = [row(1, request_cost=1.0, n_requests=3.0, input_tokens=101.0), row(2, request_cost=1.5)]
+    assert statuses(keep(parts, same)) == [SAME, SAME]
+    assert statuses(keep(parts, [row(1, request_cost=1.25, n_requests=3), row(2, request_cost=1)])) == [OTHER, OTHER]
+    assert digest_of({"a": [1.0, {"b": -0.0}]}) == digest_of({"a": [1, {"b": 0}]})
+    assert digest_of({"a": 1e30}) == digest_of({"a": int(1e30)})
+    assert len({digest_of({"a": one}) for one in (1, True, "1", 1.5, 2**53, 2**53 + 1)}) == 6
+
+
+def test_labels_keep_no_cards_and_the_least_recently_used_goes_first(parts, monkeypatch):
+    monkeypatch.setattr(module, "KNOWN_LABELS", 2)
+    labels = module._Labels()
+    models = ("llama-3.1-8b", "gpt-4o", "llama-3.1-70b")
+    first, second, third = (
+        outcome.result for outcome in parts.outcomes([row(i, model_id=m) for i, m in enumerate(models)])
+    )
+    kept = [labels.of(first), labels.of(second), labels.of(first), labels.of(third)]
+    assert labels.of(first) is kept[0]
+    assert labels.of(second) is not kept[1]
+    assert len(labels.known) == 2
+    label = labels.of(Estimator(Catalogue.packaged()).estimate(first.request))
+    gc.collect()
+    assert label.cards[0]() is None  # nothing else holds the cards of that estimator
+    assert label.columns["model"] == "llama-3.1-8b"
+
+
+def test_rows_are_chosen_by_what_the_ledger_has(parts):
+    """Also by what others of the same transaction have stored; what is dropped leaves nothing."""
+
+    def choose(connection):
+        there = connection.execute(select(func.count()).select_from(USAGE)).scalar()
+        return ["merged" if there else "counts", "dropped"]
+
+    ledger = parts.ledger
+    entries = [ledger.entries(caller(), parts.outcomes([row(i), row(i + 1)]), source="test") for i in (1, 3, 5)]
+    submissions = [module._Submission(some, Future(), choose) for some in entries]
+    ledger._write(submissions)
+    assert [one.future.result(0) for one in submissions] == [
+        [Kept("stored", "estimated"), Kept("dropped", "")],
+        [Kept("stored", "merged"), Kept("dropped", "")],
+        [Kept("stored", "merged"), Kept("dropped", "")],
+    ]
+    assert [(one["request_id"], one["outcome"]) for one in stored(parts)] == [
+        ("r-1", "estimated"),
+        ("r-3", "merged"),
+        ("r-5", "merged"),
+    ]
+    assert keep(parts, [row(7), row(8)], choose=lambda _: ["dropped", "counts"])[0] == Kept("dropped", "")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_two_servers_that_choose_at_the_same_time(dialect, tmp_path, server):
+    """Of each pair of rows that come at the same time through two servers, one counts."""
+    url = url_for(dialect, tmp_path, server)
+    with parts_on(url) as one, parts_on(url) as other:
+        outcomes = one.outcomes([row(i) for i in range(80)])
+
+        def chooser(i: int):
+            def choose(connection):
+                named = USAGE.c.request_id.in_((f"r-{i}", f"r-{i + 40}"))
+                there = connection.execute(select(func.count()).select_from(USAGE).where(named)).scalar()
+                time.sleep(0.005)
+                return ["merged" if there else "counts"]
+
+            return choose
+
+        def send(parts, order) -> None:
+            for i in order:
+                entries = parts.ledger.entries(caller(), [outcomes[i]], source="test")
+                parts.ledger.submit(entries, chooser(i % 40)).result(30)
+
+        threads = [threading.Thread(target=send, args=args) for args in ((one, range(40)), (other, range(40, 80)))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        counted = [found["outcome"] for found in stored(one)]
+    assert (counted.count("estimated"), counted.count("merged")) == (40, 40)
+
+
+def test_the_first_row_is_made_ready_off_the_event_loop(tmp_path, monkeypatch):
+    """What labels need takes half a second to import."""
+    with parts_on(f"sqlite:///{tmp_path}/x.db") as parts:
+        where = []
+        real = parts.ledger.entries
+        monkeypatch.setattr(
+            parts.ledger, "entries", lambda *a, **k: where.append(threading.current_thread()) or real(*a, **k)
+        )
+        parts.ledger._is_ready = False
+        keep(parts, [row(1)])
+        parts.ledger._is_ready = True
+        keep(parts, [row(2)])
+        assert [thread is threading.main_thread() for thread in where] == [False, True]
 
 
 @pytest.mark.parametrize("timed", [{"processing_duration_ms": 900.0}, {"time_per_output_token_ms": 12.0}])
@@ -274,7 +382,7 @@ def test_too_much_waits(parts, monkeypatch):
     monkeypatch.setattr(module, "WAITING_ROWS", 10)
     held = threading.Event()
     real = parts.ledger._committed
-    monkeypatch.setattr(parts.ledger, "_committed", lambda entries: held.wait(10) and real(entries))
+    monkeypatch.setattr(parts.ledger, "_committed", lambda submissions: held.wait(10) and real(submissions))
     entries = [parts.ledger.entries(caller(), parts.outcomes([row(i)]), source="test") for i in range(30)]
     futures = [parts.ledger.submit(entries[0])]
     while parts.ledger._rows:

@@ -69,14 +69,13 @@ def test_what_is_refused_is_not_counted(clock):
     assert taken(limiter, "a", 100) == 10
 
 
-def test_a_check_counts_nothing(clock):
-    limiter = Limiter(2, "wrong keys")
+def test_what_is_given_back_was_not_taken(clock):
+    limiter = Limiter(2)
     for _ in range(10):
-        limiter.check("a")
-    limiter.take("a")
-    limiter.take("a")
-    with pytest.raises(TooMany, match="more than 2 wrong keys"):
-        limiter.check("a")
+        limiter.take("a")
+        limiter.give_back("a")
+    limiter.give_back("stranger")
+    assert taken(limiter, "a", 5) == 2
 
 
 def test_zero_is_no_limit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 
 import pytest
@@ -95,6 +96,26 @@ def test_a_head_has_a_longest_length(monkeypatch, endless):
     monkeypatch.setattr(listening, "HEAD_S", 60.0)
     reply = answered(HEAD % b"a" + b"A: ", *([endless, 0.002] * 1000))
     assert reply == b"" or reply.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "bytes_", [b"no HTTP at all\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", HEAD % b"a" + b"a b: c\r\n\r\n"]
+)
+def test_what_is_no_http_is_told_in_the_shape_of_errors(bytes_):
+    head, _, body = answered(bytes_).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/json" in head
+    assert json.loads(body)["code"] == "invalid_request"
+
+
+def test_too_many_connections_are_told_when_to_come_again(monkeypatch):
+    assert answered(HEAD % b"a" + END).endswith(b"/a")
+    monkeypatch.setattr(listening, "MOST_CONNECTIONS", 1)
+    head, _, body = answered(HEAD % b"a" + b"\r\n").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 2" in head
+    assert b"connection: close" in head
+    assert json.loads(body)["code"] == "unavailable"
 
 
 def test_a_body_is_no_head(monkeypatch):

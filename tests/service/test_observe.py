@@ -144,6 +144,7 @@ def test_other_loggers_go_the_same_way(capsys):
         logging.getLogger("uvicorn.error").error("broken %s", "a\nb")
         logging.getLogger("uvicorn.error").info("chatter")
         logging.getLogger("other").warning("hm")
+        logging.getLogger("sqlalchemy.pool.impl.QueuePool").error("a trace for each connection that was lost")
         logging.getLogger("inferprint.service").info("said")
         found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     finally:

@@ -7,8 +7,11 @@ import threading
 import pytest
 from scope3ai.api.typesgen import Error
 from sqlalchemy import select
+from tests.postgres_here import postgres
+from tests.service.databases import DIALECTS, url_for
 from tests.service.records_here import GPU, MODEL, NODE, Asker, Here, records_here
 
+from inferprint.service import record_store
 from inferprint.service.caller import GLOBAL_OWNER
 from inferprint.service.tables import RECORDS, REVISIONS
 
@@ -246,6 +249,13 @@ def test_a_model_needs_a_size_or_another_model(acme):
         {"total_params_billions": "8"},
         {"estimated_requests_per_day": 0},
         {"estimated_use_life_days": 0},
+        {"estimated_use_life_days": 1e-150, "estimated_requests_per_day": 1e-160},
+        {"estimated_use_life_days": 0.9},
+        {"estimated_use_life_days": 36_501},
+        {"estimated_requests_per_day": 9e-4},
+        {"estimated_requests_per_day": 1.1e12},
+        {"training_usage_energy_kwh": 1.1e12},
+        {"total_params_billions": 1e-9},
         {"training_usage_energy_kwh": -1},
         {"unknown_field": 1},
         {"aliases": "x"},
@@ -275,6 +285,13 @@ def test_models_that_cannot_be(here, acme, change):
         ("gpu", {"performance_ratio_to_h200": 0}),
         ("gpu", {"embodied_water_mlh2o": -1}),
         ("gpu", {"memory_gb": 0}),
+        ("gpu", {"performance_ratio_to_h200": 9e-5}),
+        ("gpu", {"performance_ratio_to_h200": 1.1e4}),
+        ("gpu", {"max_power_w": 1e-3}),
+        ("gpu", {"embodied_water_mlh2o": 1.1e10}),
+        ("gpu", {"embodied_emissions_kgco2e": 1.1e7}),
+        ("gpu", {"memory_gb": 1e-4}),
+        ("node", {"average_utilization_rate": 1e-9}),
         ("gpu", {"ols_intercept": None}),
     ],
 )
@@ -364,3 +381,144 @@ def test_of_many_who_want_an_id_one_gets_it(here, acme):
     assert sorted(answer.status_code for answer in answers) == [201, *[409] * 5]
     assert len(kept(here)) == 1
     assert revision(here, here.owner_id(acme)) == 1
+
+
+@pytest.mark.parametrize(
+    "kind, change",
+    [
+        ("gpu", {"performance_ratio_to_h200": 1e-4, "max_power_w": 0.01, "memory_gb": 0.001}),
+        ("gpu", {"performance_ratio_to_h200": 1e4, "embodied_emissions_kgco2e": 0, "embodied_water_mlh2o": 0}),
+        ("model", {"estimated_use_life_days": 1, "estimated_requests_per_day": 1e-3}),
+        ("model", {"estimated_use_life_days": 36_500, "estimated_requests_per_day": 1e12}),
+    ],
+)
+def test_bounds_are_allowed(acme, kind, change):
+    acme.made(kind, **change)
+
+
+@pytest.mark.parametrize(
+    "kind, field", [("node", "gpu_count"), ("node", "cpu_count"), ("node", "gpu_id"), ("gpu", "max_power_w")]
+)
+def test_null_does_not_take_away_what_every_record_has(acme, kind, field):
+    acme.made(kind)
+    error = refusal(acme("PUT", f"/{kind}/{ID[kind]}", {field: None}), 400)
+    assert error.details.field == field
+    assert "null" in error.message
+    assert "leave the field out" in error.details.reason
+    assert acme("GET", f"/{kind}/{ID[kind]}").json()[field] == BODY[kind][field]
+
+
+# --- while others write -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def during_check(monkeypatch):
+    """Do something after a change was checked, and before it is written."""
+
+    def put(do):
+        check = record_store._check_made
+
+        def checked(*args, **kwargs):
+            check(*args, **kwargs)
+            do()
+
+        monkeypatch.setattr(record_store, "_check_made", checked)
+
+    return put
+
+
+def test_a_change_that_is_checked_holds_up_nobody_who_writes(here, acme, during_check):
+    acme.made("model")
+
+    def write():
+        with here.database.begin() as connection:
+            connection.execute(REVISIONS.insert().values(owner_id=GLOBAL_OWNER, number=0).prefix_with("OR IGNORE"))
+
+    during_check(write)
+    assert acme("POST", "/model", {**MODEL, "id": "second"}).status_code == 201
+    assert acme("PUT", "/model/acme/llm", {"name": "x"}).status_code == 200
+
+
+def test_a_change_is_checked_against_what_another_server_wrote_meanwhile(tmp_path, here, acme, during_check):
+    elsewhere = Asker(records_here(tmp_path).client, acme.token)
+    checked = []
+
+    def create():
+        checked.append(1)
+        if len(checked) == 1:
+            elsewhere.made("model", id="second", aliases=["ours"])
+
+    during_check(create)
+    assert "second" in refusal(acme("POST", "/model", {**MODEL, "aliases": ["ours"]}), 409).message
+    assert [key for *_, key in kept(here)] == ["second"]
+    assert acme("POST", "/model", MODEL).status_code == 201
+    assert revision(here, here.owner_id(acme)) == 2
+
+
+def test_a_record_of_all_that_is_named_meanwhile_stays(tmp_path, here, acme, admin, monkeypatch):
+    admin("POST", "/gpu", GPU, **ALL)
+    elsewhere, check, checked = Asker(records_here(tmp_path).client, acme.token), record_store._check_unused, []
+
+    def unused(*args):
+        check(*args)
+        checked.append(1)
+        if len(checked) == 1:
+            elsewhere.made("node", gpu_id="chip-one")
+
+    monkeypatch.setattr(record_store, "_check_unused", unused)
+    refusal(admin("DELETE", "/gpu/chip-one", **ALL), 409)
+    assert len(checked) == 1
+    assert acme("GET", "/gpu/chip-one").status_code == 200
+
+
+def test_who_is_always_too_late_is_told_to_come_again(here, acme, during_check, monkeypatch):
+    owner = here.owner_id(acme)
+
+    def count():
+        with here.database.begin() as connection:
+            record_store._revisions(connection, owner, lock=True)
+            record_store._bump(connection, owner)
+
+    during_check(count)
+    refusal(acme("POST", "/model", MODEL), 503)
+    assert revision(here, owner) == record_store.MOST_TRIES
+    assert kept(here) == []
+    monkeypatch.setattr(record_store, "PATIENCE_S", 0.01)
+    with here.catalogues.changing:
+        refusal(acme("POST", "/model", MODEL), 503)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with postgres() as started:
+        yield started
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_servers_that_change_records_at_once_agree(tmp_path, server, dialect):
+    url = url_for(dialect, tmp_path, server)
+    servers = [records_here(tmp_path, url=url) for _ in range(3)]
+    token = servers[0].asker("acme").token
+    askers = [Asker(one.client, token) for one in servers]
+    for asker in askers:
+        assert asker("GET", "/model").status_code == 200  # FastAPI makes the routes of an app with its first request
+    start, answers = threading.Barrier(len(askers)), []
+
+    def create(asker, number):
+        start.wait()
+        answers.append(asker("POST", "/model", {**MODEL, "id": f"model-{number}", "aliases": ["ours"]}))
+
+    threads = [threading.Thread(target=create, args=(asker, number)) for number, asker in enumerate(askers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
+    (left,) = [key for *_, key in kept(servers[0])]
+    for asker in askers:
+        assert asker("PUT", f"/model/{left}", {"name": "x"}).status_code == 200
+        assert asker("PUT", f"/model/{left}/alias", {"alias": f"by-{askers.index(asker)}"}).status_code == 204
+    assert askers[1]("DELETE", f"/model/{left}").status_code == 204
+    assert revision(servers[2], servers[2].owner_id(askers[0])) == 8
+    for one in servers:
+        one.database.close()

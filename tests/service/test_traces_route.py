@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import threading
@@ -24,11 +23,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import select
 from starlette.testclient import TestClient
+from tests.postgres_here import postgres
+from tests.service.databases import DIALECTS, url_for
 from tests.service.otlp_here import JSON, PROTOBUF, TRACE, a_span, as_json, as_protobuf, chat
 
 from inferprint.service.app import create_app
 from inferprint.service.database import Database
-from inferprint.service.nested import Turns
+from inferprint.service.routes import traces as module
 from inferprint.service.settings import Settings
 from inferprint.service.tables import USAGE
 
@@ -38,6 +39,12 @@ HERE = ("127.0.0.1", 50_000)
 @pytest.fixture
 def url(tmp_path):
     return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture(scope="module")
+def postgresql():
+    with postgres() as started:
+        yield started
 
 
 @contextmanager
@@ -215,25 +222,36 @@ def test_what_is_around_no_call_is_not_kept(client, url):
     assert outcomes(url) == {}
 
 
-def test_exports_of_one_trace_take_turns():
-    turns, log = Turns(), []
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_two_servers_that_get_a_trace_at_the_same_time(dialect, tmp_path, postgresql):
+    """The outer span by one, the inner one by the other: each call counts once."""
+    url = url_for(dialect, tmp_path, postgresql)
+    traces = [f"{i:032x}" for i in range(1, 31)]
+    together = threading.Barrier(2)
 
-    async def work(name, owner, traces):
-        async with turns.taken(owner, traces):
-            log.append(f"{name} in")
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            log.append(f"{name} out")
+    def export(client, spans):
+        found = []
+        for span in spans:
+            together.wait(30)
+            found.append(send(client, span))
+        return found
 
-    async def all_at_once():
-        await asyncio.gather(
-            work("a", 1, {"x", "y"}), work("b", 1, {"y", "z"}), work("c", 2, {"x"}), work("d", 1, {"z"})
-        )
+    with client_of(url) as one, client_of(url) as other, ThreadPoolExecutor(2) as pool:
+        for client in (one, other):
+            send(client)  # FastAPI makes ready what it needs in a way that two apps of one process may not at a time
+        inner = pool.submit(export, one, [chat(2, 1, trace=trace) for trace in traces])
+        outer = pool.submit(export, other, [chat(1, trace=trace) for trace in traces])
+        assert inner.result() == outer.result() == [(0, "")] * 30
+    assert_each_counts_once(url, traces)
 
-    asyncio.run(all_at_once())
-    assert log.index("a out") < log.index("b in")
-    assert log.index("c in") < log.index("a out")  # another owner
-    assert min(log.index("b out"), log.index("d out")) < max(log.index("b in"), log.index("d in"))
+
+def assert_each_counts_once(url, traces):
+    """Of the two spans of each trace one counts."""
+    database = Database(url)
+    with database.begin(write=False) as connection:
+        kept = connection.execute(select(USAGE.c.trace_id, USAGE.c.outcome)).all()
+    database.close()
+    assert sorted(kept) == sorted((trace, outcome) for trace in traces for outcome in ("estimated", "merged"))
 
 
 def test_exports_that_come_at_the_same_time(client, url):
@@ -242,11 +260,24 @@ def test_exports_that_come_at_the_same_time(client, url):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda span: send(client, span), [span for pair in exports for span in pair]))
     assert found == [(0, "")] * 40
-    database = Database(url)
-    with database.begin(write=False) as connection:
-        kept = connection.execute(select(USAGE.c.trace_id, USAGE.c.outcome)).all()
-    database.close()
-    assert sorted(kept) == sorted((trace, outcome) for trace in traces for outcome in ("estimated", "merged"))
+    assert_each_counts_once(url, traces)
+
+
+def test_two_exports_are_read_at_a_time(client, url, monkeypatch):
+    real, busy, most = module.read_export, [], []
+
+    def slow(body, encoding):
+        busy.append(None)
+        most.append(len(busy))
+        time.sleep(0.05)
+        busy.pop()
+        return real(body, encoding)
+
+    monkeypatch.setattr(module, "read_export", slow)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: send(client, chat(i)), range(1, 9)))
+    assert max(most) == 2
+    assert set(rows(url)) == set(range(1, 9))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

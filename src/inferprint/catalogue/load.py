@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from inferprint.catalogue.compose import merged, name_index, overlaid
 from inferprint.catalogue.records import (
@@ -158,6 +158,29 @@ class Catalogue:
             kind, table = table_of(record)
             over.setdefault(kind.folder, {})[record.id] = checked(kind, table, "record from Python")
         return Catalogue(merged(self._content, over), self._date)
+
+    @classmethod
+    def layered(cls, under: Catalogue, over: Content, names: Mapping[str, Mapping[str, str]]) -> Self:
+        """A catalogue with records on top that are checked already; quick, as it shares all that stays as it is.
+
+        Unlike `with_records` it refuses no name that two records claim: who calls says what names mean.
+
+        Parameters
+        ----------
+        over
+            Folder to id to record, in the raw form that `inferprint.catalogue.schema.checked` gives.
+        names
+            Folder to folded name to id: all names of these folders, in place of those that follow from the records.
+        """
+        kept = {folder: index for folder, index in under._indexes.items() if folder not in over}
+        content = {folder: {**under._content[folder], **raw} for folder, raw in over.items()}
+        made = cls({**under._content, **content}, under._date, {**kept, **names})
+        if not over:
+            made._version = under._version
+        for folder in KIND_OF:
+            if folder not in over:
+                setattr(made, folder, getattr(under, folder))
+        return made
 
     def __repr__(self) -> str:
         return f"<Catalogue {self.version}: {len(self.models)} models, {len(self.gpus)} GPUs>"

@@ -382,24 +382,40 @@ def resolve_region(catalogue: Catalogue, name: str, cloud: str | None = None) ->
     asked = fold(name)
     found = [key for key in catalogue.regions if fold(key).partition(":")[2] == asked]
     if len(found) > 1:
-        raise InvalidInput("region", f"'{name}' is a region of more than one cloud", hint=f"Give {' or '.join(found)}.")
+        hint = f"Give {' or '.join(found)}."
+        raise InvalidInput("cloud_region", f"'{name}' is a region of more than one cloud", hint=hint)
     if not found:
         raise _unknown(catalogue, "regions", name, asked)
     return catalogue.regions[found[0]]
 
 
-def resolve_grid(catalogue: Catalogue, name: str) -> Grid:
-    """The grid zone with this id, ISO-2 or ISO-3 country code, or exact country name."""
+def resolve_grid(catalogue: Catalogue, name: str, field: str = "country") -> Grid:
+    """The grid zone with this id, ISO-2 or ISO-3 country code, or exact country name.
+
+    Parameters
+    ----------
+    field
+        The request field that holds the name, for errors.
+
+    Raises
+    ------
+    InvalidInput
+        A name of several zones.
+    UnknownName
+        No such zone.
+    """
     asked = fold(name)
     key = catalogue.names("grids").get(asked) or catalogue.names("grids").get(ISO3.get(asked, "").casefold())
     if key is None:
         named = [grid.id for grid in catalogue.grids.values() if fold(grid.name) == asked and grid.default_for_zone]
         named = [zone for zone in named if catalogue.grids[zone].kind == "country"] or named
         if len(named) > 1:
-            raise InvalidInput("region", f"'{name}' names more than one zone", hint=f"Give {' or '.join(named)}.")
+            raise InvalidInput(field, f"'{name}' names more than one zone", hint=f"Give {' or '.join(named)}.")
         key = named[0] if named else None
     if key is None:
-        raise _unknown(catalogue, "grids", name, asked)
+        unknown = _unknown(catalogue, "grids", name, asked)
+        unknown.field = field
+        raise unknown
     return catalogue.grids[key]
 
 
@@ -418,6 +434,12 @@ def _unknown(catalogue: Catalogue, folder: str, name: str, asked: str) -> Unknow
 _LISTED = {folder: f"inferprint catalog {folder} QUERY" for folder in KIND_OF}
 
 
+_SIMILAR = 0.5
+_SIMILAR_MODELS = 0.6
+"""How alike names are that are offered for one that nothing carries. Of models there are thousands, so that some are
+half like any word."""
+
+
 @kept(1024)
 def _nearest(catalogue: Catalogue, folder: str, asked: str) -> tuple[str, ...]:
     """Up to five ids nearest to a name; what is asked in vain is often asked again."""
@@ -427,5 +449,6 @@ def _nearest(catalogue: Catalogue, folder: str, asked: str) -> tuple[str, ...]:
     if folder == "grids":
         index |= {fold(grid.name): grid.id for grid in catalogue.grids.values()}
     holding = sorted((key for key in index if asked in key), key=len) if len(asked) > 1 else []
-    near = [*holding[:8], *difflib.get_close_matches(asked, index, n=12, cutoff=0.5)]
+    similar = _SIMILAR_MODELS if folder == "models" else _SIMILAR
+    near = [*holding[:8], *difflib.get_close_matches(asked, index, n=12, cutoff=similar)]
     return tuple(dict.fromkeys(index[key] for key in near))[:5]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,10 +40,11 @@ NEEDED = (
 )
 LEVELS = ("debug", "info", "warning", "error")
 
+VARIABLE = "INFERPRINT_DATABASE"
 DATABASE = click.option(
     "--database",
     metavar="URL",
-    envvar="INFERPRINT_DATABASE",
+    envvar=VARIABLE,
     help="SQLite file, or postgresql://user:password@host/name; the variable INFERPRINT_DATABASE by default, "
     "else inferprint.db.",
 )
@@ -82,7 +86,12 @@ def check_installed() -> None:
     show_default=True,
     help="Of one key, or of one address without keys; 0 for no limit.",
 )
-@click.option("--use-times", is_flag=True, help="request_duration_ms tells how busy the service was.")
+@click.option(
+    "--use-times",
+    is_flag=True,
+    help="Take request_duration_ms, which a client or proxy measured, for the time of the work, although it "
+    "holds queue and network.",
+)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="What is logged.")
 @CATALOG
 def serve_command(
@@ -102,6 +111,8 @@ def serve_command(
     error, a line of JSON for each request.
     """
     check_installed()
+    if math.isnan(max_body_mb):
+        raise InvalidInput("max_body_mb", "nan is no number", hint="Above 0, up to 1,024 [MiB].")
     import logging.config
 
     from inferprint.service.listening import bound, port_of, serve
@@ -116,10 +127,10 @@ def serve_command(
         requests_per_minute=requests_per_minute,
         use_times=use_times,
     )
-    logging.config.dictConfig(log_config(log_level))
     sockets = bound(host, port)
     try:
-        app = _app(settings)
+        app = _app(settings, _option(database))
+        logging.config.dictConfig(log_config(log_level))
         shown = f"[{host}]" if ":" in host else host
         line = f"serving on http://{shown}:{port_of(sockets)} ({shown_database(settings.database_url)})"
         serve(app, sockets, lambda: print(line, flush=True))
@@ -128,20 +139,21 @@ def serve_command(
             one.close()
 
 
-def _app(settings: Settings) -> FastAPI:
-    """The application, where those whom it would answer may be answered."""
+def _app(settings: Settings, option: str) -> FastAPI:
+    """The application, where those whom it would answer may be answered; `option` names its database."""
     from inferprint.service.app import create_app
     from inferprint.service.guard import is_loopback
 
+    _print_no_log()
     with _told():
         app = create_app(settings)
         keyed = app.state.service.keys.any()
     if keyed:
         return app
-    example = "inferprint keys create --owner NAME --scope write"
+    example = f"inferprint keys create --owner NAME --scope write{option}"
     if not is_loopback(settings.host):
         app.state.service.database.close()
-        hint = f"Create one first: {example} --database URL. Or listen on 127.0.0.1, for this machine alone."
+        hint = f"Create one first: {example}. Or listen on 127.0.0.1, for this machine alone."
         raise InvalidInput("host", f"{settings.host} is open to others, and there is no key", hint=hint)
     print(
         f"no keys: only this machine is answered, and everybody on it is the owner 'local'; a key ends that: {example}",
@@ -198,7 +210,7 @@ def list_command(*, database: str | None, as_json: bool) -> None:
     from inferprint.cli.text import table
 
     url = database_url(database)
-    with _keys(url, new=False) as keys:
+    with _keys(url, _option(database), new=False) as keys:
         found = keys.all()
     if as_json:
         _print([as_data(key) for key in found])
@@ -214,31 +226,35 @@ def list_command(*, database: str | None, as_json: bool) -> None:
 @DATABASE
 @JSON
 def revoke_command(*, key_id: str, database: str | None, as_json: bool) -> None:
-    """End a key: servers refuse it within seconds."""
-    with _keys(database_url(database), new=False) as keys:
-        keys.revoke(key_id)
-        ended = next(key for key in keys.all() if key.id == key_id)
+    """End a key, named by its id: servers refuse it within seconds."""
+    option = _option(database)
+    with _keys(database_url(database), option, new=False) as keys:
+        from inferprint.service.keys import id_of
+
+        found = id_of(key_id)
+        was_good = keys.revoke(found, f"inferprint keys list{option}")
+        ended = next(key for key in keys.all() if key.id == found)
     if as_json:
         _print(as_data(ended))
+    elif not was_good:
+        print(f"key {ended.id} of {ended.owner} was revoked before, on {_time(ended.revoked_at)}; it stays so")
     else:
         print(f"key {ended.id} of {ended.owner} is revoked; servers refuse it within 5 seconds")
 
 
 @contextmanager
-def _keys(url: str, *, new: bool = True) -> Iterator[Keys]:
-    """The keys of a database; `new` says whether it may be made."""
+def _keys(url: str, option: str = "", *, new: bool = True) -> Iterator[Keys]:
+    """The keys of a database, which the option names; `new` says whether it may be made."""
     check_installed()
-    import logging
-
     from sqlalchemy.engine import make_url
 
     from inferprint.service.database import Database
     from inferprint.service.keys import Keys
 
-    logging.getLogger("inferprint").addHandler(logging.NullHandler())  # what is wrong is printed as an error
+    _print_no_log()
     database = Database(url)
     if not new and database.dialect == "sqlite" and not Path(make_url(url).database or "").exists():
-        hint = "Name the one that the server uses: --database URL, or INFERPRINT_DATABASE."
+        hint = f"Name the one that the server uses: {'another' if option else 'a'} --database, or {VARIABLE}."
         raise FileProblem(f"there is no {shown_database(url)}", hint=hint)
     try:
         with _told():
@@ -246,6 +262,13 @@ def _keys(url: str, *, new: bool = True) -> Iterator[Keys]:
             yield Keys(database)
     finally:
         database.close()
+
+
+def _print_no_log() -> None:
+    """Let nothing of ours be logged until the log is set up: what is wrong is printed as an error."""
+    import logging
+
+    logging.getLogger("inferprint").addHandler(logging.NullHandler())
 
 
 @contextmanager
@@ -263,8 +286,18 @@ def _told() -> Iterator[None]:
 
 
 def database_url(given: str | None) -> str:
-    """The URL of a database; a path alone is a file of SQLite."""
-    if not given:
+    """The URL of a database; a path alone is a file of SQLite.
+
+    Raises
+    ------
+    InvalidInput
+        One that is empty, here or in the environment.
+    """
+    if given == "" or (given is None and os.environ.get(VARIABLE) == ""):
+        where = f"the variable {VARIABLE}" if given is None else "--database"
+        hint = f"Name a file or a URL; without {where} it is {DEFAULTS.database_url}."
+        raise InvalidInput("database", f"{where} is empty", hint=hint)
+    if given is None:
         return DEFAULTS.database_url
     if "://" in given:
         return given
@@ -272,6 +305,13 @@ def database_url(given: str | None) -> str:
     from sqlalchemy.engine import URL
 
     return URL.create("sqlite", database=given).render_as_string()
+
+
+def _option(database: str | None) -> str:
+    """The option for a command on the same database; a URL may hold a password, and is not repeated."""
+    if database is None or database == os.environ.get(VARIABLE):
+        return ""
+    return " --database URL" if "@" in database else f" --database {shlex.quote(database)}"
 
 
 def shown_database(url: str) -> str:

@@ -79,8 +79,9 @@ def resolve_place(catalogue: Catalogue, setup: PlaceSetup) -> PlaceCard:
             raise InvalidInput(name, f"{value:g} is out of range", hint=f"{low:g} to {high:g}.")
     trail, sampler = Trail(), Sampler()
     service = resolve_service(catalogue, setup.managed_service_id) if setup.managed_service_id else None
+    cloud = _known_cloud(catalogue, setup.cloud_id) if setup.cloud_id else None
     region = _region(catalogue, setup, service) if setup.cloud_region else None
-    _check_place(catalogue, setup, region, service)
+    _check_place(catalogue, setup, cloud, region, service)
     place = _Place(catalogue, setup, trail, sampler, service, region)
     pue_key, pue = _pue(place)
     wue_key, wue = _wue(place)
@@ -103,16 +104,17 @@ def _region(catalogue: Catalogue, setup: PlaceSetup, service: Service | None) ->
     return resolve_region(catalogue, setup.cloud_region or "", cloud)
 
 
-def _check_place(catalogue: Catalogue, setup: PlaceSetup, region: Region | None, service: Service | None) -> None:
+def _check_place(
+    catalogue: Catalogue, setup: PlaceSetup, cloud: str | None, region: Region | None, service: Service | None
+) -> None:
     """What is said about the place agrees with itself: cloud, region, country, zone, and a service of one cloud."""
-    cloud = _known_cloud(catalogue, setup.cloud_id) if setup.cloud_id else None
     only = _only_cloud(catalogue, service)
     if region is not None and only is not None and region.cloud != only:
         raise InvalidInput("cloud_region", f"{region.id} is not a region of {only}, on which {_called(service)} runs")
     if region is not None and cloud not in (None, region.cloud):
         raise InvalidInput("cloud_region", f"{region.id} is not a region of {setup.cloud_id}", hint="Give one of them.")
     stated = resolve_grid(catalogue, setup.country) if setup.country else None
-    zone = resolve_grid(catalogue, setup.grid_zone) if setup.grid_zone else None
+    zone = resolve_grid(catalogue, setup.grid_zone, "grid_zone") if setup.grid_zone else None
     if stated is not None and region is not None and region.country not in (stated.country, stated.id):
         message = f"{stated.name} contradicts {region.id}, which is in {region.country}"
         raise InvalidInput("country", message, hint="Give one of them.")
@@ -202,7 +204,7 @@ def _grid(place: _Place) -> tuple[Grid, Range]:
     """The grid zone, and the factor by which its place is uncertain."""
     setup, catalogue, exact = place.setup, place.catalogue, Range.exact(1.0)
     if setup.grid_zone:
-        grid = resolve_grid(catalogue, setup.grid_zone)
+        grid = resolve_grid(catalogue, setup.grid_zone, "grid_zone")
         place.note("grid_zone", grid.id, "", "given", grid.name, grid.origin("name"))
         return grid, exact
     if place.region is not None:

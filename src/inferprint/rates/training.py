@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ SPENT = {
 
 USE = ("use_life_days", "requests_per_day")
 """Fields that say among how many requests it is shared."""
+
+MOST = 1e30
+"""Figures from here on are none: a record that gives them is wrong, and sums of them might not be finite."""
 
 Figures = dict[str, float | None]
 """Figure of one request by name, see `SPENT`; None where the model's record has no total of it."""
@@ -122,12 +126,22 @@ def _spent(model: Model) -> _Spent:
     if not days or not per_day:
         unknown = _unknown_use(model)
         return _Spent(None, f"shared among an unknown number of requests to {model.id}: {', '.join(unknown)}", unknown)
-    figures: Figures = {}
-    for name, (field, units) in SPENT.items():
-        total = totals[field]
-        figures[name] = None if total is None else float(training_share(total * units, days, per_day))
-    reason = f"not known of {model.id}: {', '.join(missing)}" if missing else ""
-    return _Spent(figures, reason, missing)
+    figures: Figures = {
+        name: None if (total := totals[field]) is None else _share(total * units, days, per_day)
+        for name, (field, units) in SPENT.items()
+    }
+    none = tuple(field for name, (field, _) in SPENT.items() if figures[name] is None and field not in missing)
+    reasons = [f"not known of {model.id}: {', '.join(missing)}"] if missing else []
+    reasons += [f"no figure can be as large as that from {', '.join((*none, *USE))} of {model.id}"] if none else []
+    return _Spent(figures, "; ".join(reasons), (*missing, *none))
+
+
+def _share(total: float, days: float, per_day: float) -> float | None:
+    """Part of a total that one request bears; None where that is no figure."""
+    if not 0 < days * per_day < math.inf:
+        return None
+    share = float(training_share(total, days, per_day))
+    return share if share < MOST else None
 
 
 def _unknown_use(model: Model) -> tuple[str, ...]:

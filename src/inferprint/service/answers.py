@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from inferprint._version import __version__
 from inferprint.catalogue import Catalogue
 from inferprint.estimate import Result
 from inferprint.rates.training import Training, tells_of_training, training_of
 from inferprint.service.engine import Outcome
 from inferprint.service.records import shown_model, shown_node
+from inferprint.service.rows import passed_over
 from inferprint.units import MS_PER_S
 
 METRICS = (
@@ -35,27 +38,32 @@ NO_FIGURES = dict.fromkeys(METRICS, 0.0)
 Data = dict[str, Any]
 
 
-def answer_of(
-    outcomes: Sequence[Outcome], catalogue: Catalogue, *, debug: bool = False, extended: bool = False
-) -> Data:
-    """The body of an answer."""
-    rows = [row_of(outcome, catalogue, debug=debug, extended=extended) for outcome in outcomes]
+def answer_of(outcomes: Sequence[Outcome], debug: bool = False, extended: bool = False) -> bytes:
+    """The body of an answer, encoded."""
+    rows = [row_of(outcome, debug=debug, extended=extended) for outcome in outcomes]
     good = [row["total_impact"] for row in rows if "error" not in row]
     body: Data = {"rows": rows}
     body |= {name: sum(total[quantity] for total in good) for name, quantity in TOTALS.items()}
     body["has_errors"] = len(good) < len(rows)
     if extended:
-        body["versions"] = {"inferprint": __version__, "catalogue": catalogue.version}
+        used = sorted({one.catalogue.version for one in outcomes if one.catalogue is not None})
+        body["versions"] = {"inferprint": __version__, "catalogue": ", ".join(used)}
         coefficients = sorted({one.result.machine.coefficients for one in outcomes if one.result is not None})
         if coefficients:
             body["versions"]["coefficients"] = ", ".join(coefficients)
-    return body
+    return msgspec.json.encode(body)
 
 
-def row_of(outcome: Outcome, catalogue: Catalogue, *, debug: bool, extended: bool) -> Data:
+def replies_of(outcomes: Sequence[Outcome]) -> bytes:
+    """The body of an answer to BigQuery."""
+    replies = [msgspec.json.encode(row_of(outcome)).decode() for outcome in outcomes]
+    return msgspec.json.encode({"replies": replies})
+
+
+def row_of(outcome: Outcome, *, debug: bool = False, extended: bool = False) -> Data:
     """The impact of one row, or its error."""
-    result = outcome.result
-    if result is None:
+    result, catalogue = outcome.result, outcome.catalogue
+    if result is None or catalogue is None:
         return {"total_impact": NO_FIGURES, "error": outcome.error}
     inference = metrics_of(result)
     row: Data = {"inference_impact": inference, "total_impact": inference}
@@ -69,6 +77,7 @@ def row_of(outcome: Outcome, catalogue: Catalogue, *, debug: bool, extended: boo
         row["total_impact"] = added([inference, *shares.values()])
         if extended:
             row |= extended_of(result, training)
+            row["warnings"] = [*unknown_names(outcome.row, result, catalogue), *row["warnings"]]
     if debug:
         row["debug"] = debug_of(result, catalogue)
     return row
@@ -88,6 +97,14 @@ def share_of(part: Mapping[str, float | None] | None, n_requests: float) -> Data
 def added(parts: Sequence[Data]) -> Data:
     """The sum of impacts."""
     return parts[0] if len(parts) == 1 else {name: sum(part[name] for part in parts) for name in METRICS}
+
+
+def unknown_names(row: Mapping[str, Any], result: Result, catalogue: Catalogue) -> list[str]:
+    """A warning where another name of the model was taken than the first that is stated."""
+    names = passed_over(catalogue, row)
+    return (
+        [f"{' and '.join(names)}: unknown; {result.machine.model} was taken by another of the names"] if names else []
+    )
 
 
 def extended_of(result: Result, training: Training) -> Data:
@@ -129,15 +146,14 @@ def node_of(result: Result, catalogue: Catalogue) -> Data | None:
 
 def grid_of(result: Result, catalogue: Catalogue) -> Data | None:
     """The grid that was taken; None where it is no country's, or its intensity was given."""
-    entries = {entry.field: entry.value for entry in result.place.trail.entries}
-    grid = catalogue.grids.get(str(entries.get("grid_zone")))
-    intensity = entries.get("grid_gco2e_per_kwh")
-    if grid is None or not grid.country or len(grid.country) != 2 or not isinstance(intensity, float | int):
+    entries = {entry.field: entry for entry in result.place.trail.entries}
+    zone, intensity = entries.get("grid_zone"), entries.get("grid_gco2e_per_kwh")
+    grid = catalogue.grids.get(str(zone.value)) if zone is not None else None
+    if grid is None or not grid.country or len(grid.country) != 2 or intensity is None or intensity.how == "given":
         return None
-    region = (
-        grid.subdivision if grid.subdivision and len(grid.subdivision) == 2 and grid.subdivision.isalpha() else None
-    )
-    return {"country": grid.country, **({"region": region} if region else {}), "gco2e_per_kwh": intensity}
+    mix = {"country": grid.country, "gco2e_per_kwh": intensity.value}
+    region = grid.subdivision or ""
+    return mix | {"region": region} if len(region) == 2 and region.isalpha() else mix
 
 
 def steps_of(result: Result) -> list[Data]:

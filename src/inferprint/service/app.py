@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from inferprint._version import __version__
 from inferprint.catalogue import Catalogue
 from inferprint.errors import InferprintError
 from inferprint.estimate import default_catalogue
-from inferprint.service.bodies import answer, path_of
+from inferprint.service.bodies import answer, parameter_refused
 from inferprint.service.catalogues import Catalogues
 from inferprint.service.database import Database
 from inferprint.service.engine import Engine
@@ -58,6 +59,8 @@ def api() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    # Those who look after it keep to themselves: a database that hangs takes no thread from others.
+    app.state.lookers = anyio.CapacityLimiter(2)
     for router in (impact.router, usage.router, traces.router, operations.router, catalogue.router):
         app.include_router(router)
     app.router.routes.insert(0, impact.direct())
@@ -103,9 +106,8 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:  # noqa: ARG001
-        first = error.errors()[0]
-        field = path_of(tuple(first["loc"][1:]))
-        return answer(error_body("invalid_parameter", f"{field}: {first['msg']}", field, first["msg"]), 400)
+        refusal = parameter_refused(error)
+        return answer(refusal.body, refusal.status)
 
     @app.exception_handler(HTTPException)
     async def unmatched(request: Request, error: HTTPException) -> Response:
@@ -117,6 +119,7 @@ def _handle_errors(app: FastAPI) -> None:
 
 
 def _methods(request: Request) -> str:
-    """The methods of a path, which several routes may share."""
-    routes = [route for route in request.app.routes if isinstance(route, APIRoute)]
-    return ", ".join(sorted({m for r in routes if r.path_regex.match(request.url.path) for m in r.methods or ()}))
+    """The methods of a path."""
+    paths = request.app.openapi()["paths"].items()
+    found = [operations for path, operations in paths if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted({method.upper() for operations in found for method in operations}))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
+from inferprint.service.faults import fault_of
 from inferprint.service.problems import BadRequest, WrongType
 from inferprint.service.schemas import Error
 
@@ -24,17 +25,19 @@ _TEXTS = {
     401: "No key, or one that is wrong, expired or revoked",
     403: "A key without the scope, or a record of somebody else",
     404: "No such record",
+    408: "A body that did not arrive in time",
     409: "An id or name that is taken",
     413: "A body above the limit",
     415: "A body of a type that is not read here",
     429: "Above the rate",
+    500: "A fault of the server, which is in its log under the id of the request",
     503: "The database or the processor has no time; nothing was stored",
 }
 
 
 def errors(*further: int) -> dict[int | str, dict[str, Any]]:
     """Responses for OpenAPI: what every endpoint may answer, and the further codes."""
-    codes = sorted({400, 401, 403, 413, 429, 503, *further})
+    codes = sorted({400, 401, 403, 408, 413, 429, 500, 503, *further})
     return {code: {"model": Error, "description": _TEXTS[code]} for code in codes}
 
 
@@ -79,25 +82,36 @@ def parsed(model: type[Body], body: bytes) -> Body:
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
-        raise refused(error) from error
+        raise refused(error, model) from error
 
 
-def refused(error: ValidationError) -> BadRequest:
-    """What is wrong with a body, in one Error: the first fault, and how many more there are."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    first = faults[0]
-    field = path_of(first["loc"])
-    told = [f"{path_of(fault['loc']) or 'body'}: {fault['msg']}" for fault in faults[:MOST_PROBLEMS]]
+def refused(error: ValidationError, model: type[BaseModel] | None = None) -> BadRequest:
+    """What is wrong with a body, in one Error: the first faults, and how many more there are.
+
+    Parameters
+    ----------
+    error
+        What pydantic found.
+    model
+        What was asked for; with it, ranges are told whole and unknown fields by the nearest ones.
+    """
+    faults = error.errors(include_url=False)
+    code = "invalid_json" if faults[0]["type"] == "json_invalid" else "invalid_field"
+    return _told(faults, code, model)
+
+
+def parameter_refused(error: RequestValidationError) -> BadRequest:
+    """What is wrong with the parameters of a request, as with a body."""
+    faults = [{**fault, "loc": fault["loc"][1:]} for fault in error.errors()]
+    return _told(faults, "invalid_parameter", None)
+
+
+def _told(faults: Sequence[Mapping[str, Any]], code: str, model: type[BaseModel] | None) -> BadRequest:
+    told = [fault_of(fault, model) for fault in faults[:MOST_PROBLEMS]]
+    # One value that is none of several types is one fault.
+    texts = list({fault.field: fault.message for fault in reversed(told)}.values())[::-1]
     more = f" and {len(faults) - MOST_PROBLEMS} more" if len(faults) > MOST_PROBLEMS else ""
-    code = "invalid_json" if first["type"] == "json_invalid" else "invalid_field"
-    return BadRequest("; ".join(told) + more, field=field, reason=first["msg"], code=code)
-
-
-def path_of(place: tuple[int | str, ...]) -> str:
-    """A place in a body: "rows[3].input_tokens"."""
-    return functools.reduce(
-        lambda text, part: f"{text}[{part}]" if isinstance(part, int) else f"{text}.{part}".lstrip("."), place, ""
-    )
+    return BadRequest("; ".join(texts) + more, field=told[0].field, reason=told[0].reason, code=code)
 
 
 def documented(model: type[BaseModel]) -> dict[str, Any]:
@@ -111,3 +125,8 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
     return Response(
         msgspec.json.encode(content), status_code=status, media_type="application/json", headers=dict(headers or {})
     )
+
+
+def encoded(content: bytes) -> Response:
+    """A JSON response that is encoded already."""
+    return Response(content, media_type="application/json")

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from inferprint.catalogue import Catalogue, resolve_model
-from inferprint.catalogue.schema import KIND_OF, Content, checked, table_of
+from inferprint.catalogue import Catalogue
+from inferprint.catalogue.schema import Content, checked, table_of
 from inferprint.estimate import Estimator
-from inferprint.rates.training import Training, training_of
 from inferprint.service.caller import GLOBAL_OWNER
 from inferprint.service.database import Database, utc
 from inferprint.service.own_records import FOLDERS, Kind, Own, Row, own_of
@@ -38,6 +37,18 @@ MAX_CARDS = 4096
 NODE_ID_LENGTH = 64
 
 
+class OwnersCatalogue(Catalogue):
+    """A catalogue with records of owners on top.
+
+    Attributes
+    ----------
+    rows
+        Rows of which its records were made, by kind and id.
+    """
+
+    rows: Mapping[tuple[Kind, str], Row]
+
+
 class OwnEstimator(Estimator):
     """An estimator that tells how much it keeps."""
 
@@ -45,6 +56,12 @@ class OwnEstimator(Estimator):
     def weight(self) -> int:
         """Rate cards in memory."""
         return len(self._machines) + len(self._places)
+
+    def apart(self) -> Estimator:
+        """Another one with the same cards, whose further ones push none of these out."""
+        made = OwnEstimator(self.catalogue)
+        made._machines, made._places = self._machines.copy(), self._places.copy()
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,11 @@ class Catalogues:
         The packaged records, with those of the server's folder.
     database
         Where the records of owners are.
+
+    Attributes
+    ----------
+    changing
+        Held by the one who changes records in this process: checks of changes share one processor.
     """
 
     def __init__(self, base: Catalogue, database: Database) -> None:
@@ -71,6 +93,8 @@ class Catalogues:
         self._database = database
         self._lock = threading.RLock()
         self._making = threading.Lock()
+        self._looking = threading.Lock()
+        self.changing = threading.Lock()
         self._revisions: dict[int, int] | None = None
         self._looked_at = 0.0
         self._away = False
@@ -87,6 +111,9 @@ class Catalogues:
         Away
             The database cannot be reached, and the owner's records were never read.
         """
+        return self._owners(owner_id)
+
+    def _owners(self, owner_id: int) -> OwnEstimator:
         revisions = self._current()
         common, own = revisions.get(GLOBAL_OWNER, 0), revisions.get(owner_id, 0)
         if owner_id == GLOBAL_OWNER or not own:
@@ -115,16 +142,15 @@ class Catalogues:
             kept = self._kept.get(owner_id)
             return kept.estimator if kept is not None and kept.revisions == (own, common) else None
 
-    def training(self, owner_id: int, model_id: str) -> Training:
-        """What a request to a model bears of its training, see `inferprint.rates.training`.
+    def apart(self, owner_id: int) -> Estimator:
+        """An estimator for one who asks for many cards that nobody may ask for again; it is not kept.
 
         Raises
         ------
-        UnknownName
-            No such model, or none that the owner sees.
+        Away
+            See `estimator`.
         """
-        catalogue = self.estimator(owner_id).catalogue
-        return training_of(catalogue, resolve_model(catalogue, model_id).model)
+        return self._owners(owner_id).apart()
 
     def under(self, owner_id: int) -> Catalogue:
         """What an owner's records lie on: for those of all the packaged ones, else the records that all see."""
@@ -155,16 +181,22 @@ class Catalogues:
             return self._look()
         if self._away:
             # Waiting for a connection may take long, and a caller has an answer without it.
-            threading.Thread(target=self._look_again, name="revisions", daemon=True).start()
+            if not self._looking.locked():
+                threading.Thread(target=self._look_again, name="revisions", daemon=True).start()
         else:
             self._look_again()
         return self._revisions or known
 
     def _look_again(self) -> None:
+        """Look, unless somebody is looking."""
+        if not self._looking.acquire(blocking=False):
+            return
         try:
             self._look()
         except Away:
             LOG.warning("revisions of records could not be read; the last known ones are used")
+        finally:
+            self._looking.release()
 
     def _look(self) -> Mapping[int, int]:
         self._away = True
@@ -181,10 +213,14 @@ class Catalogues:
 
     def _shrink(self) -> None:
         """Give up the estimators that were used longest ago, where all together keep too much."""
-        cards = sum(kept.estimator.weight for kept in self._kept.values())
-        while len(self._kept) > MAX_OWNERS or (cards > MAX_CARDS and len(self._kept) > 1):
-            _, gone = self._kept.popitem(last=False)
-            cards -= gone.estimator.weight
+        while len(self._kept) > MAX_OWNERS or (len(self._kept) > 1 and self._cards() > MAX_CARDS):
+            self._kept.popitem(last=False)
+
+    def _cards(self) -> int:
+        """Cards of the owners' own estimators; those whose records are all gone have that of all."""
+        shared = self._shared.estimator if self._shared is not None else None
+        own = {kept.estimator for kept in self._kept.values() if kept.estimator is not shared}
+        return sum(estimator.weight for estimator in own)
 
     # --- making -------------------------------------------------------------------------------------------------------
 
@@ -262,7 +298,7 @@ def dashed(node_id: str) -> str:
 def with_dashed_nodes(base: Catalogue) -> Catalogue:
     """A catalogue whose nodes go by their dashed ids too, where these mean nothing else."""
     names = {dashed(key): key for key in base.nodes}
-    return _with(base, {}, {"nodes": {**names, **base.names("nodes")}}, base.version)
+    return Catalogue.layered(base, {}, {"nodes": {**names, **base.names("nodes")}})
 
 
 def layered(under: Catalogue, own: Own) -> Catalogue:
@@ -275,27 +311,17 @@ def layered(under: Catalogue, own: Own) -> Catalogue:
     for record in own.records:
         kind, table = table_of(record)
         over.setdefault(kind.folder, {})[record.id] = checked(kind, table, "record of an owner")
-    content = {folder: {**under._content[folder], **raw} for folder, raw in over.items()}
     names = {}
     for folder in FOLDERS.values():
         ids = set(over.get(folder, ()))
         if ids:
             # Another name of a record that is covered by one of the owner's does not mean the owner's.
             names[folder] = {k: v for k, v in under.names(folder).items() if v not in ids} | own.names[folder]
-    return _with(under, content, names)
-
-
-def _with(
-    under: Catalogue,
-    content: Content,
-    names: Mapping[str, Mapping[str, str]],
-    version: str = "",
-) -> Catalogue:
-    """A catalogue with some folders and names exchanged; it shares the others, with the records that are built."""
-    kept = {folder: index for folder, index in under._indexes.items() if folder not in content}
-    made = Catalogue({**under._content, **content}, under._date, {**kept, **names})
-    made._version = version
-    for folder in KIND_OF:
-        if folder not in content:
-            setattr(made, folder, getattr(under, folder))
+    made = OwnersCatalogue.layered(under, over, names)
+    made.rows = {**(under.rows if isinstance(under, OwnersCatalogue) else {}), **own.rows}
     return made
+
+
+def row_behind(catalogue: Catalogue, kind: Kind, key: str) -> Row | None:
+    """The row of which a record was made; None of a packaged one."""
+    return catalogue.rows.get((kind, key)) if isinstance(catalogue, OwnersCatalogue) else None

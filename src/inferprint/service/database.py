@@ -56,6 +56,11 @@ _AWAY_STATES = ("08", "25006", "28", "3D", "40", "53", "55P03", "57", "58", "XX"
 
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _PARAMETERS = ("application_name", "sslmode", "unix_sock")
+_LIKE_THIS = "Use sqlite:///file.db or postgresql://user:password@host/name."
+_ENCODE = (
+    "In a user or password, percent-encode @ : / as %40 %3A %2F, and % as %25. A port is a number. "
+    "For example postgresql://user:p%40ss@host:5432/name."
+)
 
 
 class Database:
@@ -76,7 +81,8 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = _parsed(url)
         self.dialect = parsed.get_backend_name()
-        self._shown = parsed.render_as_string(hide_password=True)
+        self._name = parsed.database or parsed.username or ""
+        self._shown = parsed.set(drivername=self.dialect).render_as_string(hide_password=True)
         self._engine = _sqlite(parsed) if self.dialect == "sqlite" else _postgresql(parsed)
 
     @contextmanager
@@ -126,8 +132,18 @@ class Database:
                 _upgrade(connection, self._shown)
         except Away as away:
             told = _told(away.__cause__) if away.__cause__ is not None else away.message
-            hint = "Check --database, that its server runs, and that the folder can be written."
-            raise FileProblem(f"the database {self._shown} cannot be opened: {told}", hint=hint) from away
+            raise FileProblem(f"the database {self._shown} cannot be opened: {told}", hint=self._hint(away)) from away
+
+    def _hint(self, away: Away) -> str:
+        """What to do about a database that cannot be opened."""
+        if self.dialect == "sqlite":
+            return "Check --database, and that its folder exists and can be written."
+        state = _state(getattr(away.__cause__, "orig", None))
+        if state.startswith("28"):
+            return f"Check the user and the password in --database. {_ENCODE}"
+        if state == "3D000":
+            return f"Make it with createdb {self._name}, or name another one in --database."
+        return "Check host and port in --database, and that its server runs."
 
     def close(self) -> None:
         """Give the connections up."""
@@ -147,26 +163,37 @@ def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
     except ArgumentError as error:
-        hint = "For example sqlite:///inferprint.db or postgresql://user:password@host/name."
-        raise InvalidInput("database", "is not a database URL", hint=hint) from error
+        raise InvalidInput("database", "is not a database URL", hint=_LIKE_THIS) from error
+    except ValueError as error:  # of the port; it may be a part of the password, and is not repeated
+        raise InvalidInput("database", "is not a database URL: its port is no number", hint=_ENCODE) from error
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
-        if parsed.database in (None, "", ":memory:") or str(parsed.database).startswith("file:"):
-            raise InvalidInput(
-                "database",
-                "a database in memory forgets what was acknowledged",
-                hint="Name a file: sqlite:///inferprint.db.",
-            )
+        _check_sqlite(parsed)
         return parsed
     if parsed.drivername in ("postgresql", "postgresql+pg8000"):
-        for name in parsed.query:
-            if name not in _PARAMETERS:
-                raise InvalidInput("database", f"unknown parameter '{name}'", hint=f"One of {', '.join(_PARAMETERS)}.")
+        _check_postgresql(parsed)
         return parsed.set(drivername="postgresql+pg8000")
-    raise InvalidInput(
-        "database",
-        f"'{parsed.drivername}' is not supported",
-        hint="Use sqlite:///file.db or postgresql://user:password@host/name.",
-    )
+    raise InvalidInput("database", f"'{parsed.drivername}' is not supported", hint=_LIKE_THIS)
+
+
+def _check_sqlite(url: URL) -> None:
+    if url.host:
+        path = "/".join(part for part in (url.host, url.database) if part)
+        message = f"after two slashes, '{url.host}' is a host, and SQLite has none"
+        raise InvalidInput("database", message, hint=f"Three slashes: sqlite:///{path}")
+    if url.database in (None, "", ":memory:") or str(url.database).startswith("file:"):
+        message = "a database in memory forgets what was acknowledged"
+        raise InvalidInput("database", message, hint="Name a file: sqlite:///inferprint.db.")
+    if url.query:
+        message = f"unknown parameter '{next(iter(url.query))}'"
+        raise InvalidInput("database", message, hint="A file of SQLite has none: sqlite:///file.db.")
+
+
+def _check_postgresql(url: URL) -> None:
+    if "@" in f"{url.host}{url.database}" or not 0 < (url.port or 1) < 65536:
+        raise InvalidInput("database", "is not a database URL: its host or port cannot be", hint=_ENCODE)
+    for name in url.query:
+        if name not in _PARAMETERS:
+            raise InvalidInput("database", f"unknown parameter '{name}'", hint=f"One of {', '.join(_PARAMETERS)}.")
 
 
 def _sqlite(url: URL) -> Engine:
@@ -251,12 +278,15 @@ def _opened(_dialect: Dialect, _record: Any, _arguments: Any, named: dict[str, A
 
     host = named.setdefault("host", "localhost")
     named.setdefault("user", getpass.getuser())
+    named.setdefault("password", "")  # without one the driver breaks, where the server would say what is missing
     opened = _socket(named.pop("unix_sock", None), host, named.get("port") or 5432)
     try:
         return Opened(sock=opened, **named)
-    except BaseException:
+    except BaseException as error:
         if (number := opened.detach()) >= 0:
             os.close(number)
+        if (refusal := _refusal(error)) is not None:
+            raise refusal from None
         raise
 
 
@@ -294,6 +324,13 @@ def _state(error: BaseException | None) -> str:
     """SQLSTATE of an error of pg8000; empty where there is none."""
     told = error.args[0] if error is not None and error.args else None
     return str(told.get("C", "")) if isinstance(told, dict) else ""
+
+
+def _refusal(error: BaseException | None) -> BaseException | None:
+    """What the server said when it refused a connection; the driver's farewell may fail after it, and hide it."""
+    while error is not None and not _state(error):
+        error = error.__context__
+    return error
 
 
 def _is_away(error: Exception) -> bool:

@@ -14,7 +14,6 @@ from sqlalchemy.sql.elements import ColumnElement
 from inferprint.service.caller import Caller
 from inferprint.service.database import utc
 from inferprint.service.problems import Away
-from inferprint.service.summary import turn
 from inferprint.service.tables import FEATURES, USAGE
 from inferprint.service.usage_queries import filtered, owner_of
 from inferprint.usage.engine import connected, literal, write_errors
@@ -53,7 +52,7 @@ def exported(ledger: Ledger, caller: Caller, question: Mapping[str, str]) -> IO[
     Away
         The database cannot be read, or there is no room for the file.
     """
-    with turn(ledger), tempfile.TemporaryDirectory(prefix="inferprint-export-") as name:
+    with tempfile.TemporaryDirectory(prefix="inferprint-export-") as name:
         folder = Path(name)
         try:
             with ledger.database.begin(write=False) as connection:

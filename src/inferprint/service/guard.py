@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from inferprint.service.caller import LOCAL_CALLER, Caller
 from inferprint.service.limiter import network_of
-from inferprint.service.problems import BadRequest, Forbidden, ServiceError, TooLarge, TooMany, Unauthorized, WrongType
+from inferprint.service.problems import BadRequest, Forbidden, ServiceError, TooLarge, Unauthorized, WrongType
 from inferprint.service.services import Service, service_of
 from inferprint.service.settings import LOOPBACK, Settings
 
@@ -28,6 +28,10 @@ LONGEST_AUTHORIZATION = 500
 
 _PROXY = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via")
 _NO_KEY = "Send 'Authorization: Bearer ipk_...' with a key that `inferprint keys create` has made."
+_KEY_IN_CONTEXT = (
+    "Name a key that `inferprint keys create` has made in the function's options: "
+    "user_defined_context = [('api_key', 'ipk_...')]."
+)
 _MAKE_A_KEY = "Create a key with `inferprint keys create --owner NAME --scope write`, and send it with each request."
 
 
@@ -64,12 +68,43 @@ async def caller_of(request: Request, scope: str) -> Caller:
     return _admitted(request, service, await _known(request, service, _bearer(request)), scope)
 
 
-async def caller_by_token(request: Request, token: str, scope: str) -> Caller:
-    """The caller by a key that came in another way than the header; see `needs`."""
+async def caller_by_token(request: Request, token: str | None, scope: str) -> Caller:
+    """The caller by the key in the context of a remote function, None where there is none; see `needs`."""
     service = service_of(request)
     if not await _any_key(service):
         return _admitted(request, service, _local(request), scope)
-    return _admitted(request, service, await _known(request, service, token), scope)
+    if token is None:
+        raise Unauthorized("a key is needed", reason=_KEY_IN_CONTEXT)
+    try:
+        caller = await _known(request, service, token)
+    except Unauthorized as error:
+        raise Unauthorized(error.message, reason=_KEY_IN_CONTEXT) from error
+    if getattr(request.state, "anonymous", False):
+        request.state.anonymous = False
+        service.keys.anonymous.give_back(network_of(_host(request)))
+    return _admitted(request, service, caller, scope)
+
+
+async def anonymous(request: Request) -> None:
+    """Let a body come before its key, where the address has not sent too many without a right one.
+
+    `caller_by_token` takes no account of those that bring a right one.
+
+    Raises
+    ------
+    TooMany
+        Above the rate.
+    Forbidden
+        No key was ever made, and the request did not come from this machine itself.
+    Away
+        The database that keeps the keys cannot be reached.
+    """
+    service = service_of(request)
+    if not await _any_key(service):
+        _local(request)
+        return
+    service.keys.anonymous.take(network_of(_host(request)))
+    request.state.anonymous = True
 
 
 def _admitted(request: Request, service: Service, caller: Caller, scope: str) -> Caller:
@@ -87,29 +122,17 @@ async def _any_key(service: Service) -> bool:
 
 
 async def _known(request: Request, service: Service, token: str) -> Caller:
-    """Whom a key belongs to; an address that keeps sending wrong ones has to wait.
+    """Whom a key belongs to; an address that keeps sending wrong ones is told so by TooMany.
 
-    Keys that were good a moment ago pass all the same: behind a proxy, everybody has one address.
+    A right one passes all the same: behind a proxy, everybody has one address, and nobody guesses 256 bits.
     """
     keys = service.keys
-    found = keys.recent(token)
-    if found is not None:
-        return found
-    address = network_of(_host(request))
-    if not keys.was_good(token):
-        keys.failures.check(address)
     try:
-        return await run_in_threadpool(keys.check, token)
+        found = keys.recent(token)
+        return await run_in_threadpool(keys.check, token) if found is None else found
     except Unauthorized:
-        _count_failure(service, address)
+        keys.failures.take(network_of(_host(request)))
         raise
-
-
-def _count_failure(service: Service, address: str) -> None:
-    try:
-        service.keys.failures.take(address)
-    except TooMany:
-        return  # the next one is told so
 
 
 def _bearer(request: Request) -> str:

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Insert, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -37,14 +37,21 @@ LOOK_AGAIN_S = 1.0
 """For how long it is believed that there is no key, or that the database is away [s]."""
 
 MOST_KEPT = 4096
-"""Results of checks that are kept; the one that was made first goes first."""
+"""Results of checks that are kept, good ones and bad ones; the one that was made first goes first."""
 
 FAILURES_PER_MINUTE = 60
-"""Wrong keys from one address."""
+"""Wrong keys from one address that are told so."""
+
+ANONYMOUS_PER_MINUTE = 60
+"""Bodies from one address that come before their key, and bring none that is right."""
 
 LONGEST_NAME = 200
+LONGEST_ID = 16
+"""Characters of what may be an id; longer texts may hold a secret, and are not repeated."""
+
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 _TOKEN = re.compile(r"ipk_([a-z2-7]{12})_([A-Za-z0-9_-]{43})", re.ASCII)
+_NAMED = re.compile(r"ipk_([a-z2-7]{12})(?:_|$)", re.ASCII)
 _NO_DIGEST = "0" * 64
 _WHAT_TO_DO = "Send 'Authorization: Bearer ipk_...' with a key that `inferprint keys create` has made."
 
@@ -71,6 +78,17 @@ class _Checked:
     expires_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """That a check has failed, and when [s of the monotonic clock]."""
+
+    expired: bool
+    checked_at: float
+
+
+_Found = TypeVar("_Found")
+
+
 class Keys:
     """The keys of a database, and what was asked with them lately.
 
@@ -83,10 +101,12 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._checked: OrderedDict[bytes, _Checked] = OrderedDict()
+        self._refused: OrderedDict[bytes, _Refused] = OrderedDict()
         self._some = False
         self._looked_at = self._away_at = float("-inf")
         self._lock = threading.Lock()
         self.failures = Limiter(FAILURES_PER_MINUTE, "wrong keys")
+        self.anonymous = Limiter(ANONYMOUS_PER_MINUTE, "bodies without a right key")
         self._requests: Limiter | None = None
 
     def limiter(self, per_minute: int) -> Limiter:
@@ -155,8 +175,20 @@ class Keys:
             for row in rows
         ]
 
-    def revoke(self, key_id: str) -> None:
+    def revoke(self, key_id: str, listing: str = "inferprint keys list") -> bool:
         """End a key; one that was revoked before keeps its time.
+
+        Parameters
+        ----------
+        key_id
+            Its id; see `id_of`.
+        listing
+            The command that lists the keys, for the message.
+
+        Returns
+        -------
+        bool
+            Whether it was good until now.
 
         Raises
         ------
@@ -167,11 +199,12 @@ class Keys:
             update(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked_at.is_(None)).values(revoked_at=datetime.now(UTC))
         )
         with self._database.begin() as connection:
-            connection.execute(ended)
+            found = connection.execute(ended).rowcount > 0
             ids = connection.scalars(select(KEYS.c.id)).all()
         self._checked.clear()
         if key_id not in ids:
-            raise UnknownName("key", key_id, difflib.get_close_matches(key_id, ids, 3, 0.5), "inferprint keys list")
+            raise UnknownName("key", key_id, difflib.get_close_matches(key_id, ids, 3, 0.5), listing)
+        return found
 
     # --- checking -----------------------------------------------------------------------------------------------------
 
@@ -208,56 +241,45 @@ class Keys:
         Away
             The database cannot be reached.
         """
-        name = _name(token)
-        found = self._recent(name)
+        found = self.recent(token)
         if found is None:
             # One at a time: the others find what the first one has looked up.
             with self._lock:
-                found = self._recent(name) or self._looked_up(token, name)
+                found = self.recent(token) or self._looked_up(token)
         return found
 
     def recent(self, token: str) -> Caller | None:
-        """What `check` would return without a look into the database; None where it takes one."""
-        return self._recent(_name(token))
-
-    def was_good(self, token: str) -> bool:
-        """Whether a key was good at its last check, as far as that is remembered."""
-        return _name(token) in self._checked
-
-    def _recent(self, name: bytes) -> Caller | None:
+        """What `check` would return, or raise, without a look into the database; None where it takes one."""
+        if _TOKEN.fullmatch(token) is None:
+            raise _refusal()
+        name, now = _name(token), time.monotonic()
+        refused = self._refused.get(name)
+        if refused is not None and now - refused.checked_at < CHECKED_S:
+            raise _refusal(expired=refused.expired)
         found = self._checked.get(name)
-        if found is None or time.monotonic() - found.checked_at >= CHECKED_S or time.time() >= found.expires_at:
+        if found is None or now - found.checked_at >= CHECKED_S or time.time() >= found.expires_at:
             return None
         return found.caller
 
-    def _looked_up(self, token: str, name: bytes) -> Caller:
-        """The caller of a key by the database, kept for a while."""
-        parts = _TOKEN.fullmatch(token)
-        if parts is None:
-            raise _refusal()
-        begun = time.monotonic()
+    def _looked_up(self, token: str) -> Caller:
+        """The caller of a key by the database; what was found is kept for a while."""
+        _, key_id, secret = token.split("_", 2)
+        name, begun = _name(token), time.monotonic()
         query = select(
             KEYS.c.id, KEYS.c.digest, KEYS.c.scopes, KEYS.c.expires_at, KEYS.c.revoked_at, OWNERS.c.id, OWNERS.c.name
         )
-        row = self._asked(query.join(OWNERS).where(KEYS.c.id == parts[1]))
+        row = self._asked(query.join(OWNERS).where(KEYS.c.id == key_id))
         # The same work whether the id exists or not.
-        right = hmac.compare_digest(_digest(parts[2]), _NO_DIGEST if row is None else row[1])
-        if row is None or not right or row[4] is not None:
+        right = hmac.compare_digest(_digest(secret), _NO_DIGEST if row is None else row[1])
+        good = row is not None and right and row[4] is None
+        expires_at = float("inf") if row is None or row[3] is None else utc(row[3]).timestamp()
+        if not good or time.time() >= expires_at:
             self._checked.pop(name, None)
-            raise _refusal()
-        expires_at = float("inf") if row[3] is None else utc(row[3]).timestamp()
-        if time.time() >= expires_at:
-            self._checked.pop(name, None)
-            raise Unauthorized("this key has expired", reason="Make another one: inferprint keys create")
+            _keep(self._refused, name, _Refused(good, begun))
+            raise _refusal(expired=good)
         caller = Caller(row[5], row[6], row[0], frozenset(row[2].split()))
-        self._keep(name, _Checked(caller, begun, expires_at))
+        _keep(self._checked, name, _Checked(caller, begun, expires_at))
         return caller
-
-    def _keep(self, name: bytes, found: _Checked) -> None:
-        self._checked[name] = found
-        self._checked.move_to_end(name)
-        while len(self._checked) > MOST_KEPT:
-            self._checked.popitem(last=False)
 
     def _asked(self, query: Any) -> Any:
         """The first row of a query; a database that was just away is not waited for again."""
@@ -280,8 +302,35 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _refusal() -> Unauthorized:
+def _keep(kept: OrderedDict[bytes, _Found], name: bytes, found: _Found) -> None:
+    kept[name] = found
+    kept.move_to_end(name)
+    while len(kept) > MOST_KEPT:
+        kept.popitem(last=False)
+
+
+def _refusal(*, expired: bool = False) -> Unauthorized:
+    if expired:
+        return Unauthorized("this key has expired", reason="Make another one: inferprint keys create")
     return Unauthorized("this key is not valid", reason=_WHAT_TO_DO)
+
+
+def id_of(given: str) -> str:
+    """The id of a key that was named by its id, or by the key itself, whose secret is not repeated.
+
+    Raises
+    ------
+    InvalidInput
+        It can be neither.
+    """
+    found = given.strip()
+    whole = _NAMED.match(found)
+    if whole is not None:
+        found = whole[1]
+    if not 1 <= len(found) <= LONGEST_ID:
+        hint = "12 letters and digits, as `inferprint keys list` shows them."
+        raise InvalidInput("id", "this is no id of a key", hint=hint)
+    return found
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
+import itertools
 import logging
 import threading
+import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from pydantic import TypeAdapter
 from sqlalchemy import Connection, bindparam, insert, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from inferprint.errors import InvalidInput
 from inferprint.estimate import Request, Result
 from inferprint.estimate.request import FIELDS, WORK_FIELDS, setup_of
 from inferprint.quantities import RESULTS
 from inferprint.service.caller import Caller
 from inferprint.service.database import Database
 from inferprint.service.problems import Away, BadRequest, ServiceError
+from inferprint.service.rows import check_moment, moment_of
 from inferprint.service.tables import FEATURES, QUANTITY_COLUMNS, SETUPS, USAGE
+from inferprint.service.turns import Turns
 
 if TYPE_CHECKING:
     from inferprint.service.catalogues import Catalogues
@@ -41,7 +46,14 @@ LOG = logging.getLogger("inferprint.service")
 Key = tuple[int, str]
 """An owner, and a request id or the digest of a setup."""
 
-Status = Literal["stored", "repeated", "updated", "conflict"]
+Status = Literal["stored", "repeated", "updated", "conflict", "dropped"]
+
+Choice = Literal["counts", "merged", "dropped"]
+"""A row that counts, one that repeats another and counts nothing, one that is not kept."""
+
+Choose = Callable[[Connection], Sequence[Choice]]
+"""Says what to do with each row of a submission, by what the ledger has; nothing else of the owner comes between the
+two, also not through another server. It may be asked again, where a transaction is repeated."""
 
 MAX_TEXT = 300
 """Characters of a name or an id."""
@@ -67,8 +79,10 @@ AT_A_TIME = 2
 KNOWN_SETUPS, KNOWN_LABELS = 20_000, 2_000
 """Setups whose numbers, and cards whose labels, are remembered."""
 
+OWNER_LOCKS = 0x496E66
+"""The first key of the advisory locks of PostgreSQL under which rows of an owner are chosen."""
+
 _DEFAULTS = Request()
-_MOMENT = TypeAdapter(datetime)
 _FIRST = ("id", "owner_id", "request_id", "source", "received_at")
 """Columns that a row keeps when it is mended."""
 
@@ -81,9 +95,9 @@ class Kept:
     ----------
     status
         "stored"; "updated" where the row could not be estimated before and now is; "repeated" where it is there with
-        the same content, "conflict" where it is there with another, which stays.
+        the same content, "conflict" where it is there with another, which stays; "dropped" where it was to be.
     outcome
-        "estimated", "unestimated" or "merged": what the ledger now holds of the row.
+        "estimated", "unestimated" or "merged": what the ledger now holds of the row; empty where it was dropped.
     """
 
     status: Status
@@ -111,13 +125,18 @@ class Entry:
         """Owner and request id."""
         return self.columns["owner_id"], self.columns["request_id"]
 
+    def merged(self) -> Entry:
+        """The same row as one that counts nothing."""
+        return Entry({**self.columns, **_NO_AMOUNTS, "error": None, "outcome": "merged"}, None)
+
 
 @dataclass(frozen=True, slots=True)
 class _Submission:
-    """Rows of one client, and where it waits for what becomes of them."""
+    """Rows of one client, what chooses among them, and where it waits for what becomes of them."""
 
     entries: list[Entry]
     future: Future[list[Kept]]
+    choose: Choose | None = None
 
 
 class Ledger:
@@ -135,7 +154,7 @@ class Ledger:
     Attributes
     ----------
     turns
-        Taken by who asks for much.
+        Those of summaries and exports.
     """
 
     def __init__(
@@ -143,11 +162,12 @@ class Ledger:
     ) -> None:
         self.database, self.catalogues = database, catalogues
         self._told = told
-        self.turns = threading.BoundedSemaphore(AT_A_TIME)
+        self.turns = Turns(AT_A_TIME, "summaries and exports")
         self._changed = threading.Condition()
         self._waiting: deque[_Submission] = deque()
         self._rows = 0
         self._open = False
+        self._is_ready = False
         self._thread: threading.Thread | None = None
         self._setups: OrderedDict[Key, int] = OrderedDict()
         self._labels = _Labels()
@@ -173,8 +193,8 @@ class Ledger:
         outcomes: Sequence[Outcome],
         *,
         source: str,
-        merged: Collection[int] = (),
         ids: Sequence[str] | None = None,
+        choose: Choose | None = None,
     ) -> list[Kept]:
         """Keep rows; returns once they are committed.
 
@@ -182,10 +202,10 @@ class Ledger:
         ----------
         source
             The endpoint that took them.
-        merged
-            Positions of rows that repeat another one, and count nothing.
         ids
             Request ids of the rows, where they have none of their own.
+        choose
+            What to do with each row, where not all of them count.
 
         Returns
         -------
@@ -197,17 +217,17 @@ class Ledger:
         Away
             They could not be stored, or nobody knows; to send them again counts nothing twice.
         BadRequest
-            Text that no database holds, or a moment that is none.
+            Text that no database holds.
         """
         if not outcomes:
             return []
-        if len(outcomes) > INLINE_ROWS:
-            entries = await run_in_threadpool(self.entries, caller, outcomes, source=source, merged=merged, ids=ids)
+        if len(outcomes) > INLINE_ROWS or not self._is_ready:
+            entries = await run_in_threadpool(self.entries, caller, outcomes, source=source, ids=ids)
         else:
-            entries = self.entries(caller, outcomes, source=source, merged=merged, ids=ids)
-        kept = await asyncio.wrap_future(self.submit(entries))
+            entries = self.entries(caller, outcomes, source=source, ids=ids)
+        kept = await asyncio.wrap_future(self.submit(entries, choose))
         if self._told is not None:
-            self._told(kept)
+            self._told([one for one in kept if one.status != "dropped"])
         return kept
 
     def entries(
@@ -216,7 +236,6 @@ class Ledger:
         outcomes: Sequence[Outcome],
         *,
         source: str,
-        merged: Collection[int] = (),
         ids: Sequence[str] | None = None,
     ) -> list[Entry]:
         """Rows as they are kept; see `keep`."""
@@ -228,20 +247,20 @@ class Ledger:
             if not request_id:
                 raise BadRequest("a row without a request_id", field=f"rows[{i}].request_id")
             try:
-                found.append(self._entry(outcome, {**shared, "request_id": request_id}, i, is_merged=i in merged))
+                found.append(self._entry(outcome, {**shared, "request_id": request_id}, i))
             except UnicodeEncodeError as error:
                 raise BadRequest("a row holds half of a character", field=f"rows[{i}]") from error
         return found
 
-    def submit(self, entries: list[Entry]) -> Future[list[Kept]]:
-        """Hand rows to the writer.
+    def submit(self, entries: list[Entry], choose: Choose | None = None) -> Future[list[Kept]]:
+        """Hand rows to the writer; see `keep`.
 
         Raises
         ------
         Away
             It is stopped, or too much waits.
         """
-        submission = _Submission(entries, Future())
+        submission = _Submission(entries, Future(), choose)
         with self._changed:
             if not self._open:
                 raise Away("the ledger takes no rows now", reason="The server is stopping: send them again later.")
@@ -255,12 +274,12 @@ class Ledger:
 
     # --- rows as they are kept ----------------------------------------------------------------------------------------
 
-    def _entry(self, outcome: Outcome, columns: dict[str, Any], i: int, *, is_merged: bool) -> Entry:
+    def _entry(self, outcome: Outcome, columns: dict[str, Any], i: int) -> Entry:
         """One row; `columns` has what all rows of a submission share."""
         row, result = outcome.row, outcome.result
         for name in ("request_id", *IDENTITY):
             _check_text(columns.get(name, row.get(name)), f"rows[{i}].{name}")
-        moment = _moment(row.get("utc_datetime"), i)
+        moment = _moment(row.get("utc_datetime"))
         columns |= {
             "digest": digest_of(row),
             "utc_datetime": moment,
@@ -274,11 +293,9 @@ class Ledger:
         setup = None
         if result is not None:
             labels = self._labels.of(result)
-            columns |= labels.columns
-            if not is_merged:
-                setup = labels.setup
-                columns.update(_amounts(result, setup))
-        columns["outcome"] = "merged" if is_merged else "estimated" if result is not None else "unestimated"
+            setup = labels.setup
+            columns |= labels.columns | _amounts(result, setup)
+        columns["outcome"] = "estimated" if result is not None else "unestimated"
         return Entry(columns, setup)
 
     # --- the writer ---------------------------------------------------------------------------------------------------
@@ -293,6 +310,8 @@ class Ledger:
         """Write what waits until the ledger is stopped and nothing waits any more."""
         taken: list[_Submission] = []
         try:
+            importlib.import_module("inferprint.batch.process")  # what labels need takes half a second
+            self._is_ready = True
             while taken := self._taken():
                 self._write(taken)
         finally:
@@ -327,7 +346,7 @@ class Ledger:
     def _write(self, submissions: Sequence[_Submission]) -> None:
         """Write submissions in one transaction; where one of them cannot be written, each in its own."""
         try:
-            kept = self._committed([entry for submission in submissions for entry in submission.entries])
+            kept = self._committed(submissions)
         except Away as error:
             for submission in submissions:
                 submission.future.set_exception(error)
@@ -339,22 +358,30 @@ class Ledger:
             for submission in submissions:
                 self._write([submission])
             return
-        start = 0
-        for submission in submissions:
-            end = start + len(submission.entries)
-            submission.future.set_result(kept[start:end])
-            start = end
+        for submission, some in zip(submissions, kept, strict=True):
+            submission.future.set_result(some)
 
-    def _committed(self, entries: Sequence[Entry]) -> list[Kept]:
-        """Write rows in one transaction."""
+    def _committed(self, submissions: Sequence[_Submission]) -> list[list[Kept]]:
+        """Write submissions in one transaction; what became of the rows of each."""
+        entries = [entry for submission in submissions for entry in submission.entries]
         with self.database.begin() as connection:
+            self._lock_owners(connection, submissions)
             numbers = self._numbers(connection, entries)
-            kept = _Writing(connection, self.database.dialect, numbers).all(entries)
+            kept = _Writing(connection, self.database.dialect, numbers).submitted(submissions)
         # Not before the commit: what is rolled back has no number.
         self._setups.update(numbers)
         while len(self._setups) > KNOWN_SETUPS:
             self._setups.popitem(last=False)
         return kept
+
+    def _lock_owners(self, connection: Connection, submissions: Iterable[_Submission]) -> None:
+        """Wait until no other server chooses among rows of these owners; before any row is locked, and in order."""
+        if self.database.dialect == "sqlite":
+            return  # nobody else writes
+        owners = {entry.columns["owner_id"] for one in submissions if one.choose is not None for entry in one.entries}
+        for owner_id in sorted(owners):
+            lock = text("SELECT pg_advisory_xact_lock(:kind, CAST(:owner_id AS integer))")
+            connection.execute(lock, {"kind": OWNER_LOCKS, "owner_id": owner_id})
 
     def _numbers(self, connection: Connection, entries: Iterable[Entry]) -> dict[Key, int]:
         """Numbers of the setups of rows, by owner and digest; new ones are made."""
@@ -384,8 +411,26 @@ class _Writing:
     def __init__(self, connection: Connection, dialect: str, numbers: Mapping[Key, int]) -> None:
         self._connection, self._dialect, self._numbers = connection, dialect, numbers
 
+    def submitted(self, submissions: Sequence[_Submission]) -> list[list[Kept]]:
+        """Write submissions; those that choose come last, each after the rows of those before are there."""
+        plain = [one for one in submissions if one.choose is None]
+        found = iter(self.all([entry for one in plain for entry in one.entries]))
+        kept = {id(one): list(itertools.islice(found, len(one.entries))) for one in plain}
+        for one in submissions:
+            if one.choose is not None:
+                kept[id(one)] = self._chosen(one.entries, one.choose(self._connection))
+        return [kept[id(one)] for one in submissions]
+
+    def _chosen(self, entries: Sequence[Entry], choices: Sequence[Choice]) -> list[Kept]:
+        """Write the rows that were chosen."""
+        chosen = [(entry, what) for entry, what in zip(entries, choices, strict=True) if what != "dropped"]
+        kept = iter(self.all([entry if what == "counts" else entry.merged() for entry, what in chosen]))
+        return [Kept("dropped", "") if what == "dropped" else next(kept) for what in choices]
+
     def all(self, entries: Sequence[Entry]) -> list[Kept]:
         """Write all; one for each, in their order."""
+        if not entries:
+            return []
         first: dict[Key, Entry] = {}
         for entry in entries:
             first.setdefault(entry.key, entry)
@@ -492,31 +537,39 @@ def _refused(error: Exception) -> Exception:
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
-_NOTHING: dict[str, Any] = dict.fromkeys(
-    ("model", "service", "place", "quality", "versions", *FEATURES, *QUANTITY_COLUMNS)
-)
+_NO_AMOUNTS: dict[str, Any] = dict.fromkeys((*FEATURES, *QUANTITY_COLUMNS))
+_NOTHING: dict[str, Any] = {**dict.fromkeys(("model", "service", "place", "quality", "versions")), **_NO_AMOUNTS}
 
 
 def digest_of(row: Mapping[str, Any]) -> str:
-    """SHA-256 of what a row says, whatever the order of its fields, without its id and without what it leaves open."""
-    said = {name: value for name, value in row.items() if value is not None and name != "request_id"}
+    """SHA-256 of what a row says, without its id and without what it leaves open.
+
+    The order of fields says nothing, nor does the way in which a number is written.
+    """
+    said = {name: _plain(value) for name, value in row.items() if value is not None and name != "request_id"}
     return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
 
 
-def _moment(text: Any, i: int) -> datetime | None:
-    """The moment that a row names, in UTC; one without an offset is UTC."""
-    if text is None:
+def _plain(value: Any) -> Any:
+    """A value of JSON in which equal numbers are written alike."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return value
+
+
+def _moment(said: str | None) -> datetime | None:
+    """The moment that a row names, in UTC; None where it cannot be, which is an error of the row."""
+    if not said:
         return None
     try:
-        try:
-            found = datetime.fromisoformat(text)
-        except (TypeError, ValueError):
-            found = _MOMENT.validate_python(text)  # what the schemas of bodies take beside ISO 8601
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise BadRequest(
-            f"'{text}' is not a moment", field=f"rows[{i}].utc_datetime", reason="ISO 8601, as 2026-09-01T08:00:12Z."
-        ) from error
+        check_moment(said)
+    except InvalidInput:
+        return None
+    return moment_of(said)
 
 
 def _check_text(text: Any, where: str) -> None:
@@ -547,12 +600,21 @@ def _amounts(result: Result, setup: SetupRow | None) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class _Label:
-    """What rows with the same cards share: text columns, and the setup, None where each row has cards of its own."""
+    """What rows with the same cards share: text columns, and the setup, None where each row has cards of its own.
 
-    machine: Any
-    place: Any
+    Attributes
+    ----------
+    cards
+        The cards that it is of, which it does not keep in memory.
+    """
+
+    cards: tuple[weakref.ref[Any], weakref.ref[Any]]
     columns: dict[str, Any]
     setup: SetupRow | None
+
+    def is_of(self, result: Result) -> bool:
+        """Whether the cards are those of a result; others may have got their ids."""
+        return self.cards[0]() is result.machine and self.cards[1]() is result.place
 
 
 @dataclass(slots=True)
@@ -569,13 +631,15 @@ class _Labels:
         key = (setup_of(result.request), id(result.machine), id(result.place))
         with self.lock:
             label = self.known.get(key)
-        if label is None:
-            # The label holds the cards, so that no other one gets their ids.
-            label = _label(result)
-            with self.lock:
-                self.known[key] = label
-                while len(self.known) > KNOWN_LABELS:
-                    self.known.popitem(last=False)
+            if label is not None and label.is_of(result):
+                self.known.move_to_end(key)
+                return label
+        label = _label(result)
+        with self.lock:
+            self.known[key] = label
+            self.known.move_to_end(key)
+            while len(self.known) > KNOWN_LABELS:
+                self.known.popitem(last=False)
         return label
 
 
@@ -601,7 +665,8 @@ def _label(result: Result) -> _Label:
         "quality": result.quality,
         "versions": msgspec.json.encode(result.versions).decode(),
     }
-    return _Label(machine, result.place, columns, _setup_row(result) if has_setup(result) else None)
+    cards = (weakref.ref(machine), weakref.ref(result.place))
+    return _Label(cards, columns, _setup_row(result) if has_setup(result) else None)
 
 
 def _setup_row(result: Result) -> SetupRow:

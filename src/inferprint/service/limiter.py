@@ -54,10 +54,10 @@ class Limiter:
         if len(self._full_at) > MOST_NAMES:
             self._full_at.popitem(last=False)
 
-    def check(self, name: str) -> None:
-        """Raise `TooMany` where there is no room for a name; count nothing."""
-        if self.per_minute:
-            self._full_after(name)
+    def give_back(self, name: str) -> None:
+        """Count one request of a name no more."""
+        if name in self._full_at:
+            self._full_at[name] -= self._one_s
 
     def _full_after(self, name: str) -> float:
         """When the bucket would be full again after one more request [s of the monotonic clock]."""

@@ -8,13 +8,17 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from inferprint.errors import InvalidInput
+from inferprint.service.guard import send_error
+from inferprint.service.problems import Away, error_body
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import Receive, Scope, Send
 
 HEAD_S = 10.0
 """Time for the head of a request to arrive [s]."""
@@ -32,8 +36,21 @@ MOST_CONNECTIONS = 800
 """Connections at a time; systems often allow a process 1,024 open files."""
 
 
+BUSY_S = 2
+"""After which to come again, where there are too many connections [s]."""
+
+
+async def busy(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    """Answer in place of the application, where there are too many connections."""
+    error = Away("too many connections at a time", retry_after_s=BUSY_S, reason=f"Come again in {BUSY_S} s.")
+    await send_error(send, error.status, error.body, {**error.headers, "Connection": "close"})
+
+
 class BoundedHttp(HttpToolsProtocol):
-    """HTTP/1.1 with heads that are bounded in bytes and in time; the parser alone takes what comes."""
+    """HTTP/1.1 with heads that are bounded in bytes and in time, and requests in their number.
+
+    The parser alone takes what comes, and the server alone answers in plain text.
+    """
 
     _waiting: asyncio.TimerHandle | None = None
     _in_head = _has_begun = True
@@ -67,7 +84,19 @@ class BoundedHttp(HttpToolsProtocol):
         """Note that a head is whole."""
         self._in_head = False
         self._stop_waiting()
+        full = max(len(self.connections), len(self.tasks)) >= MOST_CONNECTIONS
+        self.app = busy if full else self.config.loaded_app
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, and give up."""
+        body = msgspec.json.encode(error_body("invalid_request", msg, reason="Send a request of HTTP/1.1."))
+        head = (
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -161,7 +190,6 @@ def serve(app: FastAPI, sockets: list[socket.socket], ready: Callable[[], None])
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=LAST_S,
     )

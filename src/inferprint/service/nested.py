@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from inferprint.service.database import Database
 from inferprint.service.tables import USAGE
 from inferprint.usage.opentelemetry import Nesting, Span, Tokens
 
@@ -60,26 +57,19 @@ class Known:
     decision: Decision
 
 
-def known_of(database: Database, owner_id: int, traces: Iterable[str]) -> list[Known]:
-    """The spans of traces that the ledger has of an owner.
-
-    Raises
-    ------
-    Away
-        The database cannot be reached.
-    """
+def known_of(connection: Connection, owner_id: int, traces: Iterable[str]) -> list[Known]:
+    """The spans of traces that the ledger has of an owner."""
     wanted = sorted(set(traces))
     found: list[Known] = []
-    with database.begin(write=False) as connection:
-        for first in range(0, len(wanted), _AT_ONCE):
-            chosen = (
-                select(USAGE.c.request_id, USAGE.c.outcome, USAGE.c.request)
-                .where(USAGE.c.owner_id == owner_id, USAGE.c.trace_id.in_(wanted[first : first + _AT_ONCE]))
-                .where(USAGE.c.source == SOURCE)
-                .order_by(USAGE.c.id.desc())
-                .limit(MOST_KNOWN)
-            )
-            found += [_known(row.request_id, row.outcome, row.request) for row in connection.execute(chosen)]
+    for first in range(0, len(wanted), _AT_ONCE):
+        chosen = (
+            select(USAGE.c.request_id, USAGE.c.outcome, USAGE.c.request)
+            .where(USAGE.c.owner_id == owner_id, USAGE.c.trace_id.in_(wanted[first : first + _AT_ONCE]))
+            .where(USAGE.c.source == SOURCE)
+            .order_by((USAGE.c.id + 0).desc())  # of the index by id, SQLite would read all rows of the owner
+            .limit(MOST_KNOWN)
+        )
+        found += [_known(row.request_id, row.outcome, row.request) for row in connection.execute(chosen)]
     return found
 
 
@@ -129,25 +119,3 @@ def _decide(told: Told, nesting: Nesting, answers: set[str]) -> Decision:
 def _answer(told: Told) -> list[str]:
     """The answer of a call within its trace: small servers number theirs from 1."""
     return [] if told.response_id is None else [f"{told.span.trace_id}/{told.response_id}"]
-
-
-class Turns:
-    """Exports that tell of the same trace take turns, from the look into the ledger until they are in it."""
-
-    def __init__(self) -> None:
-        self._busy: dict[tuple[int, str], asyncio.Event] = {}
-
-    @asynccontextmanager
-    async def taken(self, owner_id: int, traces: Iterable[str]) -> AsyncIterator[None]:
-        """Wait until nobody else works on one of these traces, and keep others waiting meanwhile."""
-        mine = {(owner_id, trace) for trace in traces}
-        while busy := next((self._busy[key] for key in mine if key in self._busy), None):
-            await busy.wait()
-        done = asyncio.Event()
-        self._busy.update(dict.fromkeys(mine, done))
-        try:
-            yield
-        finally:
-            for key in mine:
-                del self._busy[key]
-            done.set()

@@ -150,6 +150,8 @@ def log_config(level: str) -> dict[str, Any]:
             "inferprint": {"level": level.upper()},
             # It tells of its start and end in a dozen lines.
             "uvicorn": {"level": "DEBUG" if level == "debug" else "WARNING", "handlers": [], "propagate": True},
+            # It tells of each lost connection with a trace, of which `database` tells in a line.
+            "sqlalchemy.pool": {"level": "CRITICAL"},
             "uvicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": False},
         },
     }

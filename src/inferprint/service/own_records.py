@@ -60,12 +60,15 @@ class Own:
         Records for the catalogue.
     names
         Folder to folded name to id.
+    rows
+        Rows that became records, by kind and id.
     problems
         Rows that became nothing, by kind and id, and why: what they rest on has gone since.
     """
 
     records: list[Record | Source] = field(default_factory=list)
     names: dict[str, dict[str, str]] = field(default_factory=lambda: {folder: {} for folder in FOLDERS.values()})
+    rows: dict[tuple[Kind, str], Row] = field(default_factory=dict)
     problems: dict[tuple[Kind, str], BadRequest] = field(default_factory=dict)
 
 
@@ -129,6 +132,7 @@ class _Maker:
                     own.problems[row.kind, row.id] = problem
                     continue
                 own.records.append(made)
+                own.rows[row.kind, row.id] = row
                 self._name(row)
         for extras in self._extras.values():
             own.records.extend(extras)

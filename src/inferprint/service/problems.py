@@ -140,6 +140,14 @@ def error_body(code: str, message: str, field: str = "", reason: str = "") -> di
     return {"code": code, "message": message, **({"details": details} if details else {})}
 
 
+def conflict_error(request_id: str) -> dict[str, Any]:
+    """The Error of a row whose id stands for another one."""
+    reason = "The row that came first is kept. Send another request_id for another request."
+    return error_body(
+        "conflict", f"request_id '{request_id}' stands for a row with other content", "request_id", reason
+    )
+
+
 _CODES: dict[type[InferprintError], str] = {
     UnknownName: "unknown_name",
     InvalidInput: "invalid_input",
@@ -160,11 +168,16 @@ _FIELDS = {
 
 _LISTED = {"models": "GET /model", "gpus": "GET /gpu", "nodes": "GET /node"}
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
-_LISTING = re.compile(r"inferprint catalog (\w+)(?: QUERY)?")
+_LISTING = re.compile(r" ?List them: inferprint catalog (\w+)(?: QUERY)?")
 
 
-def error_of(error: InferprintError) -> dict[str, Any]:
-    """The Error of one of the library's errors; what its hint says of the command line is said of the API."""
-    hint = _LISTING.sub(lambda found: _LISTED.get(found[1], found[0]), error.hint)
+def error_of(error: InferprintError, row: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The Error of one of the library's errors; what its hint says of the command line is said of the API.
+
+    `row` is the one at fault: the field whose value was asked for is named, whatever it was looked up as.
+    """
+    hint = _LISTING.sub(lambda found: f" {_LISTED[found[1]]} lists them." if found[1] in _LISTED else "", error.hint)
     hint = _OPTION.sub(lambda found: _FIELDS.get(found[0], found[0].strip("-").replace("-", "_")), hint)
-    return error_body(_CODES.get(type(error), "error"), error.message, error.field, hint)
+    asked = error.asked if isinstance(error, UnknownName) else None
+    field = next((name for name, value in (row or {}).items() if value == asked and asked is not None), error.field)
+    return error_body(_CODES.get(type(error), "error"), error.message, field, hint.strip())

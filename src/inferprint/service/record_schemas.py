@@ -15,8 +15,14 @@ MOST_LISTED = 100
 """Records of one answer, as those types have it."""
 
 MAX_ALIASES = 100
-MAX_PARAMS_B = 1e5
+MIN_PARAMS_B, MAX_PARAMS_B = 1e-6, 1e5
 MOST = 1e15
+MOST_SPENT = 1e12
+"""Of kWh, kg or L: the world uses some 3e13 kWh of electricity a year."""
+
+MOST_WATER_ML = 1e10
+MIN_POWER_W, MAX_POWER_W = 0.01, 1e5
+MIN_MEMORY_GB, MAX_MEMORY_GB = 0.001, 1e5
 
 _RESERVED = ("", ".", "..", "alias")
 """Parts of a path between slashes that no id may have: a client would not send them, or they mean an endpoint."""
@@ -43,9 +49,33 @@ Name = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"), AfterValidator(_printable)
 ]
 NodeId = Annotated[str, StringConstraints(min_length=3, max_length=64, pattern=r"^[a-z0-9-]+$")]
-Amount = Annotated[float, Field(ge=0, le=MOST)]
-Positive = Annotated[float, Field(gt=0, le=MOST)]
-Params = Annotated[float, Field(gt=0, le=MAX_PARAMS_B)]
+Spent = Annotated[
+    float, Field(ge=0, le=MOST_SPENT, description="Of the whole training; 0 to 1e12, in the unit of the name")
+]
+UseLife = Annotated[float, Field(ge=1, le=36_500, examples=[365], description="Days of use; 1 to 36,500")]
+PerDay = Annotated[float, Field(ge=1e-3, le=1e12, examples=[1000], description="Mean requests in a day; 0.001 to 1e12")]
+Params = Annotated[float, Field(ge=MIN_PARAMS_B, le=MAX_PARAMS_B)]
+Power = Annotated[
+    float, Field(ge=MIN_POWER_W, le=MAX_POWER_W, examples=[700], description="Of one device [W]; 0.01 to 100,000")
+]
+Embodied = Annotated[float, Field(ge=0, le=1e7, description="Of the manufacture of one [kgCO2e]; 0 to 1e7")]
+Water = Annotated[float, Field(ge=0, le=MOST_WATER_ML, description="Of the manufacture of one [mL]; 0 to 1e10")]
+Ratio = Annotated[
+    float,
+    Field(
+        ge=1e-4,
+        le=1e4,
+        description="Speed over that of the H200, of its memory and of its arithmetic; 0.0001 to 10,000",
+    ),
+]
+Memory = Annotated[
+    float,
+    Field(
+        ge=MIN_MEMORY_GB,
+        le=MAX_MEMORY_GB,
+        description="Of one device [GB]; 0.001 to 100,000, that of the H200 where it is left out",
+    ),
+]
 Experts = Annotated[int, Field(ge=1, le=100_000)]
 Coefficient = Annotated[float, Field(ge=-MOST, le=MOST)]
 
@@ -85,16 +115,16 @@ class Kept(Shape):
 
 
 class GPUUpdateRequest(Shape):
-    """Fields of a GPU to change; the others stay."""
+    """Fields of a GPU to change; the others stay. Null takes `memory_gb` away, and is refused for the others."""
 
     name: Annotated[Name | None, Field(examples=["NVIDIA A100 40GB"])] = None
-    max_power_w: Annotated[float | None, Field(gt=0, le=1e5, examples=[700])] = None
-    embodied_emissions_kgco2e: Annotated[float | None, Field(ge=0, le=1e7)] = None
-    embodied_water_mlh2o: Annotated[Amount | None, Field(description="Water of its manufacture [mL]")] = None
-    performance_ratio_to_h200: Annotated[float | None, Field(gt=0, le=1000)] = None
+    max_power_w: Power | None = None
+    embodied_emissions_kgco2e: Embodied | None = None
+    embodied_water_mlh2o: Water | None = None
+    performance_ratio_to_h200: Ratio | None = None
     ols_coefficient_gpu_count: Coefficient | None = None
     ols_intercept: Coefficient | None = None
-    memory_gb: Annotated[float | None, Field(gt=0, le=1e5)] = None
+    memory_gb: Memory | None = None
 
 
 class GPUCreateRequest(Shape):
@@ -107,15 +137,13 @@ class GPUCreateRequest(Shape):
 
     name: Annotated[Name, Field(examples=["NVIDIA A100 40GB"])]
     id: Annotated[Id, Field(examples=["a100_40gb"])]
-    max_power_w: Annotated[float, Field(gt=0, le=1e5, examples=[700])]
-    embodied_emissions_kgco2e: Annotated[float, Field(ge=0, le=1e7)]
-    embodied_water_mlh2o: Annotated[Amount, Field(description="Water of its manufacture [mL]")]
-    performance_ratio_to_h200: Annotated[
-        float, Field(gt=0, le=1000, description="Speed over that of the H200: of its memory and of its arithmetic")
-    ]
+    max_power_w: Power
+    embodied_emissions_kgco2e: Embodied
+    embodied_water_mlh2o: Water
+    performance_ratio_to_h200: Ratio
     ols_coefficient_gpu_count: Annotated[Coefficient, Field(description="Kept and returned; no estimate uses it")]
     ols_intercept: Annotated[Coefficient, Field(description="Kept and returned; no estimate uses it")]
-    memory_gb: Annotated[float | None, Field(gt=0, le=1e5, description="The H200's where it is left out")] = None
+    memory_gb: Memory | None = None
 
 
 class GPU(Kept):
@@ -154,7 +182,11 @@ class _NodeFields(Shape):
     idle_power_w_ex_gpu: Annotated[float | None, Field(ge=0, le=10_000, examples=[100])] = None
     average_utilization_rate: Annotated[
         float | None,
-        Field(gt=0, le=1, description="Share of powered time with work; a request's active_share goes before it"),
+        Field(
+            ge=1e-6,
+            le=1,
+            description="Share of powered time with work, 0.000001 to 1; a request's active_share goes before it",
+        ),
     ] = None
     embodied_emissions_kgco2e_ex_gpu: Annotated[float | None, Field(ge=0, le=100_000)] = None
     embodied_water_l_ex_gpu: Annotated[float | None, Field(ge=0, le=100_000)] = None
@@ -162,7 +194,7 @@ class _NodeFields(Shape):
 
 
 class NodeUpdateRequest(_NodeFields):
-    """Fields of a node to change; the others stay."""
+    """Fields of a node to change; the others stay. Null takes a value away, but for GPU and counts, which all have."""
 
     gpu_id: Annotated[Name | None, Field(examples=["a100_40gb"])] = None
     gpu_count: Annotated[int | None, Field(ge=0, le=10_000)] = None
@@ -206,7 +238,7 @@ class NodeResponse(Shape):
 
 
 class ModelUpdateRequest(Shape):
-    """Fields of a model to change; the others stay."""
+    """Fields of a model to change; the others stay. Null takes a value away."""
 
     name: Annotated[Name | None, Field(examples=["GPT-4 Turbo"])] = None
     family: Annotated[Name | None, Field(examples=["gpt"])] = None
@@ -214,8 +246,8 @@ class ModelUpdateRequest(Shape):
     benchmark_model_id: Annotated[
         Name | None, Field(description="The model whose shape, format and behaviour it has", examples=["gpt-4-turbo"])
     ] = None
-    estimated_use_life_days: Annotated[Positive | None, Field(examples=[365])] = None
-    estimated_requests_per_day: Annotated[Positive | None, Field(examples=[1000])] = None
+    estimated_use_life_days: UseLife | None = None
+    estimated_requests_per_day: PerDay | None = None
     fine_tuned_from_model_id: Annotated[
         Name | None,
         Field(description="The model that it was made from; the training fields are those of the fine-tuning then"),
@@ -223,11 +255,11 @@ class ModelUpdateRequest(Shape):
     total_params_billions: Annotated[Params | None, Field(examples=[175])] = None
     number_of_experts: Annotated[Experts | None, Field(examples=[7])] = None
     params_per_expert_billions: Annotated[Params | None, Field(examples=[8])] = None
-    training_usage_energy_kwh: Amount | None = None
-    training_usage_emissions_kgco2e: Amount | None = None
-    training_usage_water_l: Amount | None = None
-    training_embodied_emissions_kgco2e: Amount | None = None
-    training_embodied_water_l: Amount | None = None
+    training_usage_energy_kwh: Spent | None = None
+    training_usage_emissions_kgco2e: Spent | None = None
+    training_usage_water_l: Spent | None = None
+    training_embodied_emissions_kgco2e: Spent | None = None
+    training_embodied_water_l: Spent | None = None
     active_params_billions: Annotated[Params | None, Field(description="Parameters that one token uses")] = None
     experts_per_token: Annotated[Experts | None, Field(description="Experts that one token is sent to")] = None
 

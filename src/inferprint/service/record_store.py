@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, Executable, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from inferprint.catalogue import Catalogue, resolve_gpu, resolve_model, resolve_node
@@ -20,7 +20,7 @@ from inferprint.service.caller import GLOBAL_OWNER, Caller
 from inferprint.service.catalogues import Catalogues, layered, rows_of
 from inferprint.service.database import Database
 from inferprint.service.own_records import FOLDERS, LABELS, REFERENCES, Kind, Row, called, claims, key_of, own_of
-from inferprint.service.problems import BadRequest, Conflict, Forbidden, NotFound
+from inferprint.service.problems import Away, BadRequest, Conflict, Forbidden, NotFound
 from inferprint.service.record_schemas import (
     MAX_ALIASES,
     AliasRequest,
@@ -40,11 +40,20 @@ CREATE: Mapping[Kind, type[BaseModel]] = {
     "gpu": GPUCreateRequest,
 }
 
+MOST_TRIES = 5
+"""How often a change is checked where other servers change the same records meanwhile."""
+
+PATIENCE_S = 30.0
+"""Seconds to wait for those who change records before."""
+
 OF_ADMINISTRATORS = ("cloud_instance_id", "managed_service_id")
 """Fields of a node that only an administrator may set."""
 
 Change = Callable[[Row], Data]
 """The new body of a row."""
+
+Check = Callable[[Connection, list[Row]], tuple[Row, Executable]]
+"""From the rows of an owner to what a change makes of one, and the statement that writes it."""
 
 _FAMILIES_APART: Mapping[str, tuple[str, ...]] = {"gpt": ("gpt-neo", "gpt-j")}
 """Families whose names begin with another one's."""
@@ -77,6 +86,7 @@ class Filters:
     custom: bool | None = None
     gpu: str | None = None
     instance: str | None = None
+    query: str | None = None
 
 
 class RecordStore:
@@ -189,16 +199,15 @@ class RecordStore:
         now = datetime.now(UTC)
         row = Row(owner_id, kind, body["id"], body, now, now, caller.key_id)
         under = self._catalogues.under(owner_id)
-        with self._database.begin() as connection:
-            revision = _bump(connection, owner_id)
-            rows = rows_of(connection, owner_id)
+
+        def checked(connection: Connection, rows: list[Row]) -> tuple[Row, Executable]:  # noqa: ARG001
             if sum(other.kind == kind for other in rows) >= MAX_RECORDS:
                 raise Conflict(f"there are {MAX_RECORDS} {LABELS[kind]}s already", reason="Delete some first.")
             _check_names(under, rows, row)
             _check_made(under, [*rows, row], row)
-            connection.execute(RECORDS.insert().values(**_columns(row)))
-        self._catalogues.changed(owner_id, revision)
-        return shown_row(row, to_admin=caller.is_admin)
+            return row, RECORDS.insert().values(**_columns(row))
+
+        return shown_row(self._written(owner_id, checked), to_admin=caller.is_admin)
 
     def update(self, kind: Kind, caller: Caller, key: str, sent: BaseModel, *, for_all: bool) -> Data:
         """Change fields of a record, and return it in its shape; null takes a value away.
@@ -206,12 +215,17 @@ class RecordStore:
         Raises
         ------
         Forbidden, Conflict, BadRequest
-            See `create`; a packaged record is nobody's to change.
+            See `create`; a packaged record is nobody's to change, and what every record has cannot be taken away.
         NotFound
             No such record of the caller.
         """
         changes = sent.model_dump(mode="json", exclude_unset=True)
         self._check_fields(kind, caller, changes)
+        for name, field in CREATE[kind].model_fields.items():
+            if field.is_required() and changes.get(name, ...) is None:
+                message = f"{name}: every {LABELS[kind]} has one, and null would take it away"
+                reason = "Give a value, or leave the field out to keep the value that it has."
+                raise BadRequest(message, field=name, reason=reason, code="invalid_field")
 
         def changed(row: Row) -> Data:
             merged = {name: value for name, value in {**row.body, **changes}.items() if value is not None}
@@ -272,32 +286,62 @@ class RecordStore:
         Conflict
             Another record names it.
         """
-        owner_id = self._owner_of(kind, caller, key, for_all=for_all)
-        with self._database.begin() as connection:
-            revision = _bump(connection, owner_id)
-            rows = rows_of(connection, owner_id)
+
+        def checked(connection: Connection, rows: list[Row]) -> tuple[Row, Executable]:
             row = _row(rows, kind, key) or _gone(kind, key)
             _check_unused(connection, rows, row, called(row))
-            connection.execute(delete(RECORDS).where(*_is(row)))
-        self._catalogues.changed(owner_id, revision)
+            return row, delete(RECORDS).where(*_is(row))
+
+        self._written(self._owner_of(kind, caller, key, for_all=for_all), checked)
 
     def _change(self, kind: Kind, caller: Caller, key: str, change: Change, *, for_all: bool) -> Row:
-        """Exchange the body of a record in one transaction."""
+        """Exchange the body of a record."""
         owner_id = self._owner_of(kind, caller, key, for_all=for_all)
         under = self._catalogues.under(owner_id)
-        with self._database.begin() as connection:
-            revision = _bump(connection, owner_id)
-            rows = rows_of(connection, owner_id)
+
+        def checked(connection: Connection, rows: list[Row]) -> tuple[Row, Executable]:
             row = _row(rows, kind, key) or _gone(kind, key)
             new = Row(owner_id, kind, row.id, change(row), row.created_at, datetime.now(UTC), row.created_by)
             others = [other for other in rows if other is not row]
             _check_names(under, others, new, row)
             _check_unused(connection, rows, row, called(row) - called(new))
             _check_made(under, [new if other is row else other for other in rows], new, before=rows)
-            values = _columns(new)
-            connection.execute(update(RECORDS).where(*_is(row)).values(body=values["body"], updated_at=new.updated_at))
-        self._catalogues.changed(owner_id, revision)
-        return new
+            body = _columns(new)["body"]
+            return new, update(RECORDS).where(*_is(row)).values(body=body, updated_at=new.updated_at)
+
+        return self._written(owner_id, checked)
+
+    def _written(self, owner_id: int, check: Check) -> Row:
+        """Check a change, which takes long and holds nobody up, and write it if all is still as it was checked against.
+
+        Raises
+        ------
+        Away
+            Others change the records all the time.
+        """
+        with self._turn():
+            for _ in range(MOST_TRIES):
+                with self._database.begin(write=False) as connection:
+                    seen = _revisions(connection, owner_id)
+                    row, statement = check(connection, rows_of(connection, owner_id))
+                with self._database.begin() as connection:
+                    if unchanged := _revisions(connection, owner_id, lock=True) == seen:
+                        revision = _bump(connection, owner_id)
+                        connection.execute(statement)
+                if unchanged:
+                    self._catalogues.changed(owner_id, revision)
+                    return row
+        raise Away("others change these records all the time", reason="Send the same again later.")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for one's turn to change records."""
+        if not self._catalogues.changing.acquire(timeout=PATIENCE_S):
+            raise Away("others change records now", reason="Send the same again later.")
+        try:
+            yield
+        finally:
+            self._catalogues.changing.release()
 
     def _owner(self, caller: Caller, for_all: bool) -> int:
         """Whose a new record is.
@@ -374,10 +418,29 @@ def _is(row: Row) -> tuple[Any, ...]:
     return RECORDS.c.owner_id == row.owner_id, RECORDS.c.kind == row.kind, RECORDS.c.id == row.id
 
 
+def _revisions(connection: Connection, owner_id: int, *, lock: bool = False) -> dict[int, int]:
+    """Revisions of the records on which a change of an owner's depends: its own, and those of all.
+
+    Those of all depend on everybody's, which may name them.
+
+    Parameters
+    ----------
+    lock
+        Let nobody change these records until the end of the transaction.
+    """
+    if lock:
+        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(insert(REVISIONS).values(owner_id=owner_id, number=0).on_conflict_do_nothing())
+    asked = select(REVISIONS.c.owner_id, REVISIONS.c.number).order_by(REVISIONS.c.owner_id)
+    if owner_id != GLOBAL_OWNER:
+        asked = asked.where(or_(REVISIONS.c.owner_id == owner_id, REVISIONS.c.owner_id == GLOBAL_OWNER))
+    if lock:
+        asked = asked.with_for_update()
+    return {row.owner_id: row.number for row in connection.execute(asked) if row.number}
+
+
 def _bump(connection: Connection, owner_id: int) -> int:
-    """Count a change of an owner's records; until the end of the transaction nobody else changes them."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(insert(REVISIONS).values(owner_id=owner_id, number=0).on_conflict_do_nothing())
+    """Count a change of an owner's records."""
     own = REVISIONS.c.owner_id == owner_id
     connection.execute(update(REVISIONS).where(own).values(number=REVISIONS.c.number + 1))
     return int(connection.execute(select(REVISIONS.c.number).where(own)).scalar_one())
@@ -492,11 +555,20 @@ def _passes(data: Data, row: Row | None, filters: Filters, gpus: Mapping[str, st
     return (
         (filters.family is None or _of_family(data, filters.family))
         and (filters.custom is None or filters.custom == own)
+        and (filters.query is None or _holds(data, filters.query.casefold()))
         and _equal(data.get("managed_service_id"), filters.service)
         and _equal(data.get("cloud_id"), filters.cloud)
         and _equal(data.get("cloud_instance_id"), filters.instance)
         and (filters.gpu is None or _gpu(data["gpu_id"], gpus) == _gpu(filters.gpu, gpus))
     )
+
+
+def _holds(data: Data, part: str) -> bool:
+    """Whether the id, the name or an alias of a record holds a text in lower case."""
+    names = [data["id"], data.get("name"), *data.get("aliases", ())]
+    if data.get("cloud_instance_id"):
+        names.append(f"{data['cloud_id']}:{data['cloud_instance_id']}")
+    return any(part in name.casefold() for name in names if name)
 
 
 def _equal(value: str | None, wanted: str | None) -> bool:

@@ -10,8 +10,8 @@ from typing import Any, get_args
 from inferprint.catalogue import Catalogue, Gpu, Model, Node
 from inferprint.rates.per_second import manufacture_of
 from inferprint.service.caller import GLOBAL_OWNER
-from inferprint.service.catalogues import dashed
-from inferprint.service.own_records import OWNER_SOURCE, REFERENCE_GPU, TRAINING, Kind, Row
+from inferprint.service.catalogues import dashed, row_behind
+from inferprint.service.own_records import REFERENCE_GPU, TRAINING, Kind, Row
 from inferprint.service.record_schemas import GPU, MAX_ALIASES, DataType, Kept, TaskName
 from inferprint.service.record_schemas import Model as ModelShape
 from inferprint.service.record_schemas import Node as NodeShape
@@ -56,8 +56,13 @@ def shown_row(row: Row, *, to_admin: bool) -> Data:
     data: Data = {name: row.body.get(name) for name in fields}
     if row.kind == "model":
         data["aliases"] = list(row.body.get("aliases") or ())
+    return data | _keeper(row, to_admin=to_admin)
+
+
+def _keeper(row: Row, *, to_admin: bool) -> Data:
+    """Who keeps a record, and since when."""
     hidden = row.owner_id == GLOBAL_OWNER and not to_admin
-    return data | {
+    return {
         "customer_id": row.owner_id,
         "created_at": row.created_at.isoformat(),
         "updated_at": row.updated_at.isoformat(),
@@ -81,7 +86,7 @@ def shown_model(catalogue: Catalogue, model: Model) -> Data:
         "fine_tuned_from_model_id": model.fine_tuned_from,
         **{sent: getattr(model, name) for sent, name in TRAINING.items()},
     }
-    return data | _kept(catalogue, model.origin("").source)
+    return data | _kept(catalogue, "model", model.id)
 
 
 def _task_of(catalogue: Catalogue, model: Model) -> str | None:
@@ -98,7 +103,6 @@ def shown_node(catalogue: Catalogue, node: Node) -> Data | None:
     if why_no_node(node):
         return None
     embodied = node.host_embodied_kgco2e
-    source = node.origin("").source
     return {
         "id": dashed(node.id),
         "cloud_id": node.cloud,
@@ -112,7 +116,7 @@ def shown_node(catalogue: Catalogue, node: Node) -> Data | None:
         "embodied_emissions_kgco2e_ex_gpu": None if embodied is None else embodied.value,
         "embodied_water_l_ex_gpu": node.host_embodied_water_l,
         "use_life_years": node.use_life_years,
-    } | _kept(catalogue, source)
+    } | _kept(catalogue, "node", node.id)
 
 
 def why_no_node(node: Node) -> str:
@@ -138,7 +142,7 @@ def shown_gpu(catalogue: Catalogue, gpu: Gpu) -> Data | None:
         "performance_ratio_to_h200": gpu.memory_bandwidth_gb_per_s / reference,
         "ols_coefficient_gpu_count": 0.0,
         "ols_intercept": 0.0,
-    } | _kept(catalogue, gpu.origin("").source)
+    } | _kept(catalogue, "gpu", gpu.id)
 
 
 def why_no_gpu(gpu: Gpu) -> str:
@@ -148,14 +152,14 @@ def why_no_gpu(gpu: Gpu) -> str:
     return f"{', '.join(missing)} of {gpu.name} is not known, and this answer needs it" if missing else ""
 
 
-def _kept(catalogue: Catalogue, source: str) -> Data:
-    """Who keeps a record of a catalogue: an owner, where its source is one."""
-    own = source.startswith(OWNER_SOURCE)
-    owner = int(source.removeprefix(OWNER_SOURCE)) if own else GLOBAL_OWNER
-    by = PACKAGED_BY if not own else ADMINISTRATOR if owner == GLOBAL_OWNER else "owner"
+def _kept(catalogue: Catalogue, kind: Kind, key: str) -> Data:
+    """Who keeps a record of a catalogue, as far as all may know."""
+    row = row_behind(catalogue, kind, key)
+    if row is not None:
+        return _keeper(row, to_admin=False)
     day = catalogue.version.split("+")[0]
     moment = f"{day}T00:00:00+00:00"
-    return {"customer_id": owner, "created_at": moment, "updated_at": moment, "created_by": by}
+    return {"customer_id": GLOBAL_OWNER, "created_at": moment, "updated_at": moment, "created_by": PACKAGED_BY}
 
 
 @functools.lru_cache(maxsize=2 * len(SHAPES))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from fastapi import Request
@@ -15,7 +15,7 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class CheckedRoute(APIRoute):
-    """A route for which an unknown parameter is a mistake: a typing error is no wish for the default."""
+    """A route for which an unknown parameter is a mistake, and one given twice: neither is a wish for the default."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, behind the check."""
@@ -30,18 +30,30 @@ class CheckedRoute(APIRoute):
 
     def _check(self, request: Request) -> None:
         operation = request.app.openapi()["paths"][self.path_format][request.method.lower()]
-        check_parameters(request, *(x["name"] for x in operation.get("parameters", ()) if x["in"] == "query"))
+        parameters = [one for one in operation.get("parameters", ()) if one["in"] == "query"]
+        lists = [one["name"] for one in parameters if _is_list(one["schema"])]
+        check_parameters(request, *(one["name"] for one in parameters), repeatable=lists)
 
 
-def check_parameters(request: Request, *known: str) -> None:
-    """Refuse a parameter that is not known.
+def _is_list(schema: Mapping[str, Any]) -> bool:
+    """Whether a parameter is a list, which repeats it."""
+    return any(one.get("type") == "array" for one in schema.get("anyOf", [schema]))
+
+
+def check_parameters(request: Request, *known: str, repeatable: Collection[str] = ()) -> None:
+    """Refuse a parameter that is not known, or that is given twice and is no list.
 
     Raises
     ------
     BadRequest
         Naming it, and those that there are.
     """
-    for name in request.query_params if request.scope["query_string"] else ():
+    if not request.scope["query_string"]:
+        return
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name in known and name not in repeatable and given.count(name) > 1:
+            raise BadRequest(f"'{name}' is given more than once", field=name, reason="Give it once.")
         if name not in known:
             allowed = f"Known: {', '.join(sorted(known))}." if known else "This endpoint has none."
             raise BadRequest(f"unknown parameter '{name}'", field=name, reason=allowed, code="unknown_parameter")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from inferprint.catalogue import Catalogue, resolve_model
 from inferprint.catalogue.caching import kept
@@ -13,6 +16,9 @@ from inferprint.estimate.request import FIELDS
 
 MODEL_FIELDS = ("model_used_id", "model_id", "model_hugging_face_path", "model_name")
 """Names of a model in the order in which they are looked up: the one that answered goes first."""
+
+FIRST_DAY = datetime(2000, 1, 1, tzinfo=UTC)
+"""Moments before it are taken for a mistake of unit or format."""
 
 CLIENT_LIBRARIES = frozenset(("litellm", "response"))
 """Names that clients write in the place of a service and that say nothing on who serves the model."""
@@ -57,6 +63,7 @@ def request_of(catalogue: Catalogue, row: Mapping[str, Any], *, use_times: bool)
     InferprintError
         See `inferprint.errors`.
     """
+    check_moment(row.get("utc_datetime"))
     values = {name: row[name] for name in _TAKEN & row.keys() if row[name] is not None}
     service = row.get("managed_service_id")
     if service and service not in CLIENT_LIBRARIES:
@@ -67,6 +74,42 @@ def request_of(catalogue: Catalogue, row: Mapping[str, Any], *, use_times: bool)
     if row.get("region"):
         values["grid_zone"] = zone_of(catalogue, row)
     return Request(model_id=model_of(catalogue, row), **values)
+
+
+_MOMENT = TypeAdapter(datetime)
+
+
+def moment_of(text: str) -> datetime:
+    """A moment as the schema of a row reads it, in UTC, which it is where no offset is stated; else ValueError."""
+    found = _MOMENT.validate_python(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def check_moment(text: str | None) -> None:
+    """Refuse a moment that no request can have been made at.
+
+    Raises
+    ------
+    InvalidInput
+        It is none, lies before `FIRST_DAY`, or more than a day ahead.
+    """
+    if not text:
+        return
+    hint = f"A time from {FIRST_DAY:%Y-%m-%d} to now, such as 2026-09-01T08:00:00Z; UTC where no offset is stated."
+    try:
+        moment = moment_of(text)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput("utc_datetime", f"'{text[:50]}' is no moment", hint=hint) from error
+    if not FIRST_DAY <= moment <= datetime.now(UTC) + timedelta(days=1):
+        raise InvalidInput("utc_datetime", f"no request was made at {text[:50]}", hint=hint)
+
+
+def passed_over(catalogue: Catalogue, row: Mapping[str, Any]) -> list[str]:
+    """Stated names of the model that are unknown, where another one was taken: "model_id 'gpt-4oo'"."""
+    stated = [(field, name) for field in MODEL_FIELDS if (name := row.get(field))]
+    taken = model_of(catalogue, row)
+    before = next((i for i, (_, name) in enumerate(stated) if name == taken), 0)
+    return [f"{field} '{name}'" for field, name in stated[:before]]
 
 
 def model_of(catalogue: Catalogue, row: Mapping[str, Any]) -> str | None:

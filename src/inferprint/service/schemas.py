@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 from inferprint.modalities.tasks import TASKS
-from inferprint.service.record_schemas import Model, Node
+from inferprint.service.record_schemas import Model, Node, Shape
 
 MAX_ROWS = 1000
 """Rows of one request."""
@@ -31,12 +31,6 @@ Image = Annotated[str, StringConstraints(pattern=r"^\d{1,5}x\d{1,5}$")]
 
 Task = Enum("Task", {name.replace("-", "_"): name for name in TASKS}, type=str)  # type: ignore[misc]
 """Tasks of the library: those of that API, and our own."""
-
-
-class Shape(BaseModel):
-    """What every body obeys: no unknown fields, no numbers that are none."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Details(Shape):

@@ -16,7 +16,7 @@ class Settings:
     Attributes
     ----------
     database_url
-        SQLAlchemy's URL: "sqlite:///inferprint.db", "postgresql+pg8000://user:password@host/name".
+        "sqlite:///inferprint.db", "postgresql://user:password@host/name".
     catalog
         Folder of records of one's own, on top of the packaged ones, for every caller.
     host, port

@@ -7,8 +7,7 @@ rows (`inferprint.batch.totals`): features are summed per setup, and multiplied 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from inferprint.estimate.estimate import machine_setup, place_setup
 from inferprint.estimate.request import FIELDS
 from inferprint.quantities import RESULTS, Range
 from inferprint.service.caller import Caller
-from inferprint.service.problems import Away, BadRequest
+from inferprint.service.problems import BadRequest
 from inferprint.service.tables import FEATURES, QUANTITY_COLUMNS, SETUPS, USAGE
 from inferprint.service.usage_queries import filtered, named, owner_of
 
@@ -52,30 +51,10 @@ MAX_GROUPS = 50_000
 MAX_SETUPS = 1_000
 """Setups whose cards are resolved for one answer; a new one costs some hundredths of a second."""
 
-PATIENCE_S = 10.0
-"""Seconds to wait while others ask for much."""
-
 SAME = 1e-9
 """Relative difference below which a value is that of today's cards."""
 
 _NAMES = tuple(quantity.name for quantity in RESULTS)
-
-
-@contextmanager
-def turn(ledger: Ledger) -> Iterator[None]:
-    """Wait for one's turn to ask for much.
-
-    Raises
-    ------
-    Away
-        Others took too long.
-    """
-    if not ledger.turns.acquire(timeout=PATIENCE_S):
-        raise Away("others ask for summaries and exports now", reason="Come again.", retry_after_s=PATIENCE_S)
-    try:
-        yield
-    finally:
-        ledger.turns.release()
 
 
 def summed(
@@ -108,17 +87,16 @@ def summed(
     BadRequest
         More combinations than one answer is made of.
     """
-    with turn(ledger):
-        with ledger.database.begin(write=False) as connection:
-            owner_id = owner_of(connection, caller, question.get("owner"))
-            reader = _Reader(connection, ledger.database.dialect, filtered(owner_id, question), by)
-            keys = reader.keys(limit + 1, offset)
-            groups = reader.groups(keys[:limit])
-            setups = reader.setups({group.setup_id for group in groups if group.setup_id is not None})
-        used = _most(groups, setups)
-        cards = _Cards(ledger.catalogues.estimator(owner_id) if used else None, used)
-        sums = _gathered(keys[:limit], groups, cards)
-        totals = cards.totals(len(sums))
+    with ledger.database.begin(write=False) as connection:
+        owner_id = owner_of(connection, caller, question.get("owner"))
+        reader = _Reader(connection, ledger.database.dialect, filtered(owner_id, question), by)
+        keys = reader.keys(limit + 1, offset)
+        groups = reader.groups(keys[:limit])
+        setups = reader.setups({group.setup_id for group in groups if group.setup_id is not None})
+    used = _most(groups, setups)
+    cards = _Cards(ledger.catalogues.apart(owner_id) if used else None, used)
+    sums = _gathered(keys[:limit], groups, cards)
+    totals = cards.totals(len(sums))
     return {
         "by": list(by),
         "from": question.get("from"),

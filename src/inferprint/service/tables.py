@@ -122,6 +122,7 @@ USAGE = Table(
     *(Column(name, Float) for name in FEATURES),
     *(Column(name, Float) for name in QUANTITY_COLUMNS),
     UniqueConstraint("owner_id", "request_id"),
+    Index(None, "owner_id", "id"),
     Index(None, "owner_id", "day"),
     Index(None, "owner_id", "outcome"),
     Index(None, "owner_id", "trace_id"),

@@ -16,11 +16,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from inferprint.quantities import RESULTS
 from inferprint.service.caller import Caller
 from inferprint.service.database import Database, utc
-from inferprint.service.problems import Forbidden, NotFound
+from inferprint.service.problems import BadRequest, Forbidden, NotFound
 from inferprint.service.schemas import Text
 from inferprint.service.tables import GROUPS, OWNERS, USAGE
 
-OUTCOMES = ("estimated", "unestimated", "merged")
 MAX_PAGE = 1000
 """Rows, or keys, of one answer."""
 
@@ -43,7 +42,18 @@ def _checked_day(text: str) -> str:
     return text
 
 
+def _checked_month(text: str) -> str:
+    try:
+        _checked_day(f"{text}-01")
+    except ValueError as error:
+        raise ValueError("is not a month, as 2026-09") from error
+    return text
+
+
 Day = Annotated[str, AfterValidator(_checked_day), WithJsonSchema({"type": "string", "format": "date"})]
+Month = Annotated[
+    str, AfterValidator(_checked_month), WithJsonSchema({"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}$"})
+]
 
 
 def _only(name: str) -> Any:
@@ -53,10 +63,24 @@ def _only(name: str) -> Any:
 async def period(
     first: Annotated[Day | None, Query(alias="from", description="First day, in UTC, included")] = None,
     last: Annotated[Day | None, Query(alias="to", description="Last day, in UTC, included")] = None,
+    day: Annotated[Day | None, Query(description="Only rows of this day, in UTC")] = None,
+    month: Annotated[Month | None, Query(description="Only rows of this month, in UTC", examples=["2026-09"])] = None,
     owner: Annotated[Text | None, Query(description="Whose usage, for administrators; one's own by default")] = None,
 ) -> dict[str, str]:
-    """Parameters that say when, and whose."""
-    given = {"from": first, "to": last, "owner": owner}
+    """Parameters that say when, and whose.
+
+    Raises
+    ------
+    BadRequest
+        A period that ends before it begins.
+    """
+    if first is not None and last is not None and first > last:
+        raise BadRequest(
+            f"from is {first} and to is {last}: no day lies between",
+            field="from",
+            reason="Give from as the first day and to as the last one; both are included.",
+        )
+    given = {"from": first, "to": last, "day": day, "month": month, "owner": owner}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -118,7 +142,9 @@ def filtered(owner_id: int, chosen: Mapping[str, Any]) -> list[ColumnElement[boo
         found.append(USAGE.c.day >= chosen["from"])
     if "to" in chosen:
         found.append(USAGE.c.day <= chosen["to"])
-    exact = [name for name in ("request_id", "outcome", "trace_id", "environment") if name in chosen]
+    if "month" in chosen:
+        found.append(USAGE.c.day.between(f"{chosen['month']}-01", f"{chosen['month']}-31"))
+    exact = [name for name in ("day", "request_id", "outcome", "trace_id", "environment") if name in chosen]
     found += [USAGE.c[name] == chosen[name] for name in exact]
     for name in (name for name in COLUMNS if name in chosen):
         column = USAGE.c[name]
@@ -147,8 +173,8 @@ def listed(database: Database, caller: Caller, question: Mapping[str, Any]) -> d
     limit = question.get("limit", 100)
     with database.begin(write=False) as connection:
         conditions = filtered(owner_of(connection, caller, question.get("owner")), question)
-        if "cursor" in question:
-            conditions.append(USAGE.c.id < question["cursor"])
+        # Also on the first page: without a bound, SQLite would sort all rows of a period.
+        conditions.append(USAGE.c.id < question.get("cursor", MAX_NUMBER))
         statement: Select[Any] = select(USAGE).where(*conditions).order_by(USAGE.c.id.desc()).limit(limit + 1)
         found = connection.execute(statement).mappings().all()
     more = len(found) > limit

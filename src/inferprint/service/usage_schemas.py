@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model
 
 from inferprint.quantities import RESULTS
-from inferprint.service.schemas import MAX_ROWS, Error, ImpactRow, Interval, Shape
+from inferprint.service.record_schemas import Shape
+from inferprint.service.schemas import MAX_ROWS, Error, ImpactRow, Interval
 from inferprint.service.summary import DIMENSIONS
 
 Outcome = Literal["estimated", "unestimated", "merged"]
@@ -37,7 +38,8 @@ class KeptRow(Shape):
 
     `status`: "stored"; "updated" where it could not be estimated before and now is; "repeated" where the request id is
     there with the same content, "conflict" where it is there with another, which stays. `outcome` is what the ledger
-    holds of it; an unestimated row counts nothing until it is mended. `error` says why it could not be estimated.
+    holds of it; an unestimated row counts nothing until it is mended. `error` says why it could not be estimated, or
+    that its id is taken.
     """
 
     request_id: str

@@ -15,7 +15,7 @@ from inferprint.service.bodies import answer, documented, errors, json_body
 from inferprint.service.caller import Caller
 from inferprint.service.guard import needs
 from inferprint.service.own_records import Kind
-from inferprint.service.problems import BadRequest, NotFound
+from inferprint.service.problems import NotFound
 from inferprint.service.record_schemas import (
     GPU,
     MOST_LISTED,
@@ -54,15 +54,7 @@ class RecordId(Convertor[str]):
 register_url_convertor("record", RecordId())
 
 
-async def once(request: Request) -> None:
-    """Refuse a parameter that is given more than once."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise BadRequest(f"'{twice}' is given more than once", field=twice, reason="Give it once.")
-
-
-router = APIRouter(route_class=CheckedRoute, dependencies=[Depends(once)])
+router = APIRouter(route_class=CheckedRoute)
 
 _TEMPLATE = re.compile(r"\{\w*\}")
 
@@ -74,6 +66,13 @@ ForAll = Annotated[bool, Query(alias="global", description="The record that all 
 Limit = Annotated[int, Query(ge=1, le=MOST_LISTED, description="Records at most")]
 Offset = Annotated[int, Query(ge=0, le=MOST_OFFSET, description="Records to leave out before them")]
 Word = Annotated[str | None, Query(min_length=1, max_length=200)]
+Custom = Annotated[
+    bool | None, Query(description="True: the caller's own records alone; false: all but them; both where left out")
+]
+Text = Annotated[
+    str | None,
+    Query(min_length=1, max_length=200, description="Part of an id, a name or an alias, in capitals or not"),
+]
 ModelId = Annotated[str, Path(alias="modelId", description="Id or name; slashes as they are, or as %2F")]
 NodeId = Annotated[str, Path(alias="nodeId", description='Id or name: "aws-p5-48xlarge", "aws:p5.48xlarge"')]
 GpuId = Annotated[str, Path(alias="gpuId", description="Id or name")]
@@ -109,10 +108,23 @@ def store_of(request: Request) -> RecordStore:
 Store = Annotated[RecordStore, Depends(store_of)]
 
 
+def _filters_of_models(family: Word = None, custom: Custom = None, query: Text = None) -> Filters:
+    return Filters(family=family, custom=custom, query=query)
+
+
 def _filters_of_nodes(
-    service: Word = None, cloud: Word = None, custom: bool | None = None, gpu: Word = None, instance: Word = None
+    service: Word = None,
+    cloud: Word = None,
+    custom: Custom = None,
+    gpu: Word = None,
+    instance: Word = None,
+    query: Text = None,
 ) -> Filters:
-    return Filters(service=service, cloud=cloud, custom=custom, gpu=gpu, instance=instance)
+    return Filters(service=service, cloud=cloud, custom=custom, gpu=gpu, instance=instance, query=query)
+
+
+def _filters_of_gpus(custom: Custom = None, query: Text = None) -> Filters:
+    return Filters(custom=custom, query=query)
 
 
 def _filled(key: str) -> str:
@@ -188,10 +200,14 @@ async def _delete(kind: Kind, caller: Caller, store: RecordStore, key: str, for_
     summary="List models",
 )
 async def list_models(
-    request: Request, caller: Reader, family: Word = None, limit: Limit = MOST_LISTED, offset: Offset = 0
+    request: Request,
+    caller: Reader,
+    filters: Annotated[Filters, Depends(_filters_of_models)],
+    limit: Limit = MOST_LISTED,
+    offset: Offset = 0,
 ) -> Response:
     """Packaged models and the caller's own, by id; those of a family where one is asked for."""
-    return await _listed(request, "model", caller, Filters(family=family), (limit, offset))
+    return await _listed(request, "model", caller, filters, (limit, offset))
 
 
 @router.post(
@@ -317,7 +333,7 @@ async def list_nodes(
     limit: Limit = MOST_LISTED,
     offset: Offset = 0,
 ) -> Response:
-    """Packaged nodes and the caller's own, by id; `custom` is true of the latter alone."""
+    """Packaged nodes and the caller's own, by id."""
     return await _listed(request, "node", caller, filters, (limit, offset))
 
 
@@ -367,7 +383,7 @@ async def update_node(
     sent: Annotated[NodeUpdateRequest, Depends(json_body(NodeUpdateRequest))],
     for_all: ForAll = False,
 ) -> Response:
-    """Change fields of a node of one's own; null takes a value away."""
+    """Change fields of a node of one's own; null takes a value away that not every node has."""
     return await _update("node", caller, store, node_id, sent, for_all)
 
 
@@ -390,9 +406,15 @@ async def delete_node(caller: Writer, store: Store, node_id: NodeId, for_all: Fo
 @router.get(
     "/gpu", response_model=None, responses={**_page(GPUResponse), **errors()}, tags=["Records"], summary="List GPUs"
 )
-async def list_gpus(request: Request, caller: Reader, limit: Limit = MOST_LISTED, offset: Offset = 0) -> Response:
+async def list_gpus(
+    request: Request,
+    caller: Reader,
+    filters: Annotated[Filters, Depends(_filters_of_gpus)],
+    limit: Limit = MOST_LISTED,
+    offset: Offset = 0,
+) -> Response:
     """Packaged GPUs and the caller's own, by id."""
-    return await _listed(request, "gpu", caller, Filters(), (limit, offset))
+    return await _listed(request, "gpu", caller, filters, (limit, offset))
 
 
 @router.post(
@@ -441,7 +463,7 @@ async def update_gpu(
     sent: Annotated[GPUUpdateRequest, Depends(json_body(GPUUpdateRequest))],
     for_all: ForAll = False,
 ) -> Response:
-    """Change fields of a GPU of one's own."""
+    """Change fields of a GPU of one's own; null takes a value away that not every GPU has."""
     return await _update("gpu", caller, store, gpu_id, sent, for_all)
 
 

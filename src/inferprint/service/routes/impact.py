@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,12 +11,12 @@ from fastapi.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from inferprint.service.answers import answer_of, row_of
-from inferprint.service.bodies import answer, check_type, documented, errors, parsed
+from inferprint.service.answers import answer_of, replies_of
+from inferprint.service.bodies import answer, check_type, documented, encoded, errors, parsed
 from inferprint.service.caller import Caller
-from inferprint.service.engine import Outcome
-from inferprint.service.guard import caller_by_token, caller_of
-from inferprint.service.problems import ServiceError, error_body
+from inferprint.service.engine import AT_ONCE, Outcome
+from inferprint.service.guard import anonymous, caller_by_token, caller_of
+from inferprint.service.problems import BadRequest, ServiceError, TooLarge, conflict_error
 from inferprint.service.routing import CheckedRoute, check_parameters, described_flag, flag
 from inferprint.service.rows import row_of_call
 from inferprint.service.schemas import (
@@ -29,8 +29,12 @@ from inferprint.service.schemas import (
     ImpactRow,
 )
 from inferprint.service.services import Service, service_of
+from inferprint.service.settings import MIB
 
 router = APIRouter(route_class=CheckedRoute)
+
+LONG = 100_000
+"""Bytes of a body that takes so long to read that others should not wait for it."""
 
 _BODY = msgspec.json.Decoder(dict[str, Any])
 
@@ -63,14 +67,13 @@ async def get_impact(request: Request) -> Response:
     debug, extended = flag(request, "debug"), flag(request, "extended")
     check_type(request, "application/json")
     body = await request.body()
-    parsed(ImpactRequest, body)
-    # What was sent, not what was read: the ledger keeps it as it came.
-    rows = [stated(row) for row in _BODY.decode(body)["rows"]]
+    rows = await service.engine.apart(rows_in, body) if len(body) > LONG else rows_in(body)
     outcomes = await service.engine.estimated(caller.owner_id, rows)
     outcomes = await kept(service, caller, outcomes, IMPACT)
-    catalogue = service.catalogues.estimator(caller.owner_id).catalogue
     request.app.state.metrics.rows(IMPACT, outcomes)
-    return answer(answer_of(outcomes, catalogue, debug=debug, extended=extended))
+    if len(outcomes) > AT_ONCE or extended:
+        return encoded(await service.engine.apart(answer_of, outcomes, debug, extended))
+    return encoded(answer_of(outcomes, debug, extended))
 
 
 class DirectRoute(Route):
@@ -90,9 +93,16 @@ def direct() -> DirectRoute:
     return DirectRoute(IMPACT, get_impact, methods=["POST"])
 
 
-def stated(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without what is null."""
-    return {name: value for name, value in row.items() if value is not None}
+def rows_in(body: bytes) -> list[dict[str, Any]]:
+    """The rows of a body that is as it should be: what was sent, not what was read, but for what is null.
+
+    Raises
+    ------
+    BadRequest
+        A body that is not.
+    """
+    parsed(ImpactRequest, body)
+    return [{name: value for name, value in row.items() if value is not None} for row in _BODY.decode(body)["rows"]]
 
 
 async def kept(service: Service, caller: Caller, outcomes: Sequence[Outcome], source: str) -> list[Outcome]:
@@ -111,19 +121,21 @@ async def kept(service: Service, caller: Caller, outcomes: Sequence[Outcome], so
     found = list(outcomes)
     for i, status in zip(named, statuses, strict=True):
         if status.status == "conflict":
-            found[i] = Outcome(outcomes[i].row, None, conflict(outcomes[i].row["request_id"]))
+            found[i] = Outcome(outcomes[i].row, None, conflict_error(outcomes[i].row["request_id"]))
     return found
 
 
-def conflict(request_id: str) -> dict[str, Any]:
-    """The Error of a row whose id stands for another one."""
-    reason = "The row that came first is kept. Send another request_id for another request."
-    return error_body(
-        "conflict", f"request_id '{request_id}' stands for a row with other content", "request_id", reason
-    )
-
-
 # --- BigQuery ---------------------------------------------------------------------------------------------------------
+
+LONGEST_UNKNOWN = 4 * MIB
+"""Longest body that is read before there is a key: a thousand calls of four kilobytes."""
+
+
+class _Keyed(msgspec.Struct):
+    userDefinedContext: dict[str, Any] = {}  # noqa: N815
+
+
+_KEYED = msgspec.json.Decoder(_Keyed)
 
 _BIGQUERY_ERRORS = {code: {**reply, "model": ImpactBigQueryError} for code, reply in errors(415).items()}
 
@@ -144,24 +156,31 @@ async def calculate_impact(request: Request) -> Response:
     service = service_of(request)
     try:
         check_type(request, "application/json")
-        body = parsed(ImpactBigQueryRequest, await request.body())
-        caller = await _caller(request, body)
-        outcomes = await _estimated(service, caller, body)
+        caller, body = await _asked(request)
+        calls = await service.engine.apart(parsed, ImpactBigQueryRequest, body)
+        outcomes = await _estimated(service, caller, calls)
     except ServiceError as error:
         reason = f" {error.reason}" if error.reason else ""
         return answer({"errorMessage": f"{error.message}.{reason}"}, error.status, error.headers)
-    catalogue = service.catalogues.estimator(caller.owner_id).catalogue
     request.app.state.metrics.rows("/", outcomes)
-    replies = [row_of(outcome, catalogue, debug=False, extended=False) for outcome in outcomes]
-    return answer({"replies": [msgspec.json.encode(reply).decode() for reply in replies]})
+    return encoded(await service.engine.apart(replies_of, outcomes))
 
 
-async def _caller(request: Request, body: ImpactBigQueryRequest) -> Caller:
-    """Who calls: by the key in the context, else by the header."""
-    key = (body.userDefinedContext or {}).get("api_key")
-    if isinstance(key, str):
-        return await caller_by_token(request, key, "read")
-    return await caller_of(request, "read")
+async def _asked(request: Request) -> tuple[Caller, bytes]:
+    """Who calls, and the body; of somebody who has shown no key yet, little is read."""
+    if request.headers.get("authorization", "").lower().startswith("bearer ipk_"):
+        return await caller_of(request, "read"), await request.body()
+    await anonymous(request)
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LONGEST_UNKNOWN:
+            raise TooLarge(f"more than {LONGEST_UNKNOWN:,} bytes", reason="Make fewer calls at a time.")
+    try:
+        key = _KEYED.decode(body).userDefinedContext.get("api_key")
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequest("the body is not what BigQuery sends", reason=str(error)[:200]) from error
+    return await caller_by_token(request, key if isinstance(key, str) else None, "read"), bytes(body)
 
 
 async def _estimated(service: Service, caller: Caller, body: ImpactBigQueryRequest) -> list[Outcome]:

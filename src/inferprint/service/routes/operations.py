@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import anyio
+import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
+from sqlalchemy import select
 
 from inferprint.service.bodies import answer, errors
 from inferprint.service.caller import Caller
@@ -15,6 +17,10 @@ from inferprint.service.problems import Away
 from inferprint.service.routing import CheckedRoute
 from inferprint.service.schemas import StatusResponse
 from inferprint.service.services import Service, service_of
+from inferprint.service.tables import OWNERS
+
+PATIENCE_S = 2.0
+"""Longest that a probe waits for the database."""
 
 router = APIRouter(route_class=CheckedRoute)
 
@@ -24,20 +30,29 @@ router = APIRouter(route_class=CheckedRoute)
     operation_id="status",
     summary="Whether requests can be answered",
     response_model=None,
-    responses={200: {"model": StatusResponse}, **errors()},
+    responses={200: {"model": StatusResponse}, **errors(), 503: {"model": StatusResponse, "description": "Not ready"}},
 )
 async def status(request: Request) -> Response:
-    """Ready, or why not: always 200, so that a client reads the reason. Needs no key."""
-    return answer(await run_in_threadpool(_status, service_of(request)))
+    """Whether the database answers, and 503 with the reason where it does not. Needs no key."""
+    return await _status(request)
 
 
-def _status(service: Service) -> dict[str, object]:
-    """Whether the database answers."""
-    try:
-        with service.database.begin(write=False):
-            return {"ready": True}
-    except Away as error:
-        return {"ready": False, "reason": error.message}
+async def _status(request: Request) -> Response:
+    service, own = service_of(request), request.app.state.lookers
+    with anyio.move_on_after(PATIENCE_S):
+        try:
+            await anyio.to_thread.run_sync(_look, service, abandon_on_cancel=True, limiter=own)
+        except Away as error:
+            return answer({"ready": False, "reason": error.message}, 503, error.headers)
+        return answer({"ready": True})
+    reason = f"the database has not answered for {PATIENCE_S:g} seconds"
+    return answer({"ready": False, "reason": reason}, 503, {"Retry-After": "2"})
+
+
+def _look(service: Service) -> None:
+    """Read a row, which Away is raised from where that cannot be."""
+    with service.database.begin(write=False) as connection:
+        connection.execute(select(OWNERS.c.id).limit(1)).all()
 
 
 @router.get(
@@ -47,11 +62,10 @@ def _status(service: Service) -> dict[str, object]:
     response_model=None,
     responses={200: {"model": StatusResponse}, **errors()},
 )
-async def reload(request: Request, caller: Annotated[Caller, Depends(needs("write"))]) -> Response:  # noqa: ARG001
+async def reload(request: Request, caller: Annotated[Caller, Depends(needs("admin"))]) -> Response:  # noqa: ARG001
     """Forget the records and rate cards that are kept in memory; changes of records are noticed without it."""
-    service = service_of(request)
-    service.catalogues.reload()
-    return answer(await run_in_threadpool(_status, service))
+    service_of(request).catalogues.reload()
+    return await _status(request)
 
 
 @router.get(
@@ -61,7 +75,7 @@ async def reload(request: Request, caller: Annotated[Caller, Depends(needs("writ
     response_model=None,
     responses={200: {"content": {"text/plain": {}}, "description": "Exposition format"}, **errors()},
 )
-async def metrics(request: Request, caller: Annotated[Caller, Depends(needs("read"))]) -> Response:  # noqa: ARG001
-    """Requests, their times, rows, and the ledger."""
+async def metrics(request: Request, caller: Annotated[Caller, Depends(needs("admin"))]) -> Response:  # noqa: ARG001
+    """Requests, their times, rows, and the ledger, of all owners together."""
     response: Response = request.app.state.metrics.response()
     return response

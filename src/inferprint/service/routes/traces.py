@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
+from sqlalchemy import Connection
 
 from inferprint.service.bodies import check_type, errors
 from inferprint.service.caller import Caller
-from inferprint.service.database import Database
 from inferprint.service.engine import Outcome
 from inferprint.service.guard import needs
-from inferprint.service.nested import SOURCE, Decision, Told, Turns, decided, known_of
+from inferprint.service.ledger import Choice
+from inferprint.service.nested import SOURCE, Decision, Told, decided, known_of
 from inferprint.service.otlp import (
     JSON,
     PROTOBUF,
@@ -30,6 +31,7 @@ from inferprint.service.otlp import (
 from inferprint.service.problems import ServiceError
 from inferprint.service.routing import CheckedRoute
 from inferprint.service.services import Service, service_of
+from inferprint.service.turns import Turns
 from inferprint.usage.base import Record, Rejected
 from inferprint.usage.opentelemetry import inner_first, tokens_of
 
@@ -73,6 +75,16 @@ _BODY: dict[str, Any] = {
     }
 }
 
+READ_AT_A_TIME = 2
+"""Exports that are read at a time: their spans take much more memory than their bytes."""
+
+_CHOICES: dict[Decision, Choice] = {
+    "counts": "counts",
+    "repeats": "merged",
+    "between": "merged",
+    "nothing": "dropped",
+}
+
 _TAKEN = {
     "model": ExportTraceResponse,
     "description": "Taken, in the encoding of the request; where something is to be said of spans, in partialSuccess",
@@ -105,22 +117,20 @@ async def export_traces(request: Request, caller: Annotated[Caller, Depends(need
     """
     encoding = check_type(request, PROTOBUF, JSON)
     service = service_of(request)
-    report, entries = await run_in_threadpool(_read, await request.body(), encoding, service.settings.use_times)
+    read = partial(_read, await request.body(), encoding, service.settings.use_times)
+    report, entries = await _readers(request).run(read)
     if entries:
-        traces = {entry.told.span.trace_id for entry in entries}
-        async with _turns(request).taken(caller.owner_id, traces):
-            estimated = await _keep(service, caller, entries, traces, report)
-        request.app.state.metrics.rows(SOURCE, estimated)
+        request.app.state.metrics.rows(SOURCE, await _keep(service, caller, entries, report))
     return report.response(encoding)
 
 
-def _turns(request: Request) -> Turns:
-    """The turns of this server, made with its first export."""
+def _readers(request: Request) -> Turns:
+    """The turns of those who send exports, made with the first one."""
     state = request.app.state
-    if not hasattr(state, "trace_turns"):
-        state.trace_turns = Turns()
-    turns: Turns = state.trace_turns
-    return turns
+    if not hasattr(state, "trace_readers"):
+        state.trace_readers = Turns(READ_AT_A_TIME, "their traces to be read")
+    readers: Turns = state.trace_readers
+    return readers
 
 
 def _read(body: bytes, encoding: str, use_times: bool) -> tuple[Report, list[_Entry]]:
@@ -145,33 +155,28 @@ def _read(body: bytes, encoding: str, use_times: bool) -> tuple[Report, list[_En
     return report, found
 
 
-async def _keep(
-    service: Service, caller: Caller, entries: Sequence[_Entry], traces: Iterable[str], report: Report
-) -> list[Outcome]:
-    """Keep those that matter in the ledger, and report on them; what was estimated."""
-    spans = [entry.told for entry in entries]
-    decisions = await run_in_threadpool(_decisions, service.database, caller.owner_id, traces, spans)
-    chosen = [(entry, what) for entry, what in zip(entries, decisions, strict=True) if what != "nothing"]
-    if not chosen:
-        return []
-    rows = [_row(entry) for entry, _ in chosen]
-    counting = [i for i, (_, what) in enumerate(chosen) if what == "counts"]
-    estimated = await service.engine.estimated(caller.owner_id, [rows[i] for i in counting])
+async def _keep(service: Service, caller: Caller, entries: Sequence[_Entry], report: Report) -> list[Outcome]:
+    """Keep those that matter in the ledger, and report on them; the outcomes of those that count."""
+    rows = [_row(entry) for entry in entries]
+    calls = [i for i, entry in enumerate(entries) if entry.row is not None]
     outcomes = [Outcome(row, None, None) for row in rows]
-    for i, outcome in zip(counting, estimated, strict=True):
+    estimated = await service.engine.estimated(caller.owner_id, [rows[i] for i in calls])
+    for i, outcome in zip(calls, estimated, strict=True):
         outcomes[i] = outcome
-    merged = frozenset(range(len(rows))) - frozenset(counting)
-    kept = await service.ledger.keep(caller, outcomes, source=SOURCE, merged=merged)
+    spans = [entry.told for entry in entries]
+    traces = {told.span.trace_id for told in spans}
+
+    def choose(connection: Connection) -> list[Choice]:
+        known = known_of(connection, caller.owner_id, traces)
+        return [_CHOICES[what] for what in decided(spans, known)]
+
+    kept = await service.ledger.keep(caller, outcomes, source=SOURCE, choose=choose)
     for row, outcome, one in zip(rows, outcomes, kept, strict=True):
         if one.status == "conflict":
             report.reject(f"another span has the ids {row['request_id']}")
         elif one.outcome == "unestimated":
             report.defer(outcome.error["message"] if outcome.error else "it could not be estimated before")
-    return estimated
-
-
-def _decisions(database: Database, owner_id: int, traces: Iterable[str], spans: Sequence[Told]) -> list[Decision]:
-    return decided(spans, known_of(database, owner_id, traces))
+    return [outcome for outcome, one in zip(outcomes, kept, strict=True) if one.outcome in ("estimated", "unestimated")]
 
 
 def _row(entry: _Entry) -> dict[str, Any]:

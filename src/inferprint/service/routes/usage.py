@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 from starlette.concurrency import run_in_threadpool
 
 from inferprint.service.bodies import answer, check_type, documented, errors, parsed
@@ -18,7 +19,7 @@ from inferprint.service.engine import Outcome
 from inferprint.service.export import blocks, exported
 from inferprint.service.guard import needs
 from inferprint.service.ledger import Kept
-from inferprint.service.problems import BadRequest
+from inferprint.service.problems import BadRequest, conflict_error
 from inferprint.service.routing import CheckedRoute
 from inferprint.service.schemas import Text
 from inferprint.service.services import service_of
@@ -57,10 +58,30 @@ def _different(names: list[Dimension]) -> list[Dimension]:
     return names
 
 
+def _alone(name: Any) -> Any:
+    if isinstance(name, str) and "," in name:
+        raise ValueError(
+            f"one dimension at a time: write {'&'.join(f'by={one.strip()}' for one in name.split(',')[:2])}"
+        )
+    return name
+
+
+async def _row_filters(
+    request_id: Annotated[Text | None, Query()] = None,
+    trace_id: Annotated[Text | None, Query()] = None,
+    environment: Annotated[Text | None, Query()] = None,
+    outcome: OutcomeName | None = None,
+) -> dict[str, str]:
+    """Parameters that choose rows by what they say of themselves."""
+    given = {"request_id": request_id, "trace_id": trace_id, "environment": environment, "outcome": outcome}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 Filters = Annotated[dict[str, str], Depends(filters)]
+RowFilters = Annotated[dict[str, str], Depends(_row_filters)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most rows of the answer")]
 By = Annotated[
-    list[Dimension] | None,
+    list[Annotated[Dimension, BeforeValidator(_alone)]] | None,
     Query(max_length=2, json_schema_extra={"uniqueItems": True}, description="None, one or two dimensions"),
     AfterValidator(lambda names: names if names is None else _different(names)),
 ]
@@ -140,14 +161,12 @@ async def list_usage(
     request: Request,
     caller: Annotated[Caller, Depends(needs("read"))],
     chosen: Filters,
-    outcome: OutcomeName | None = None,
-    request_id: Annotated[Text | None, Query()] = None,
+    further: RowFilters,
     limit: Limit = 100,
     cursor: Annotated[int | None, Query(ge=0, le=MAX_NUMBER, description="The next_cursor of the last answer")] = None,
 ) -> Response:
     """Rows of the ledger, newest first."""
-    further = {"outcome": outcome, "request_id": request_id, "limit": limit, "cursor": cursor}
-    question = {**chosen, **{name: value for name, value in further.items() if value is not None}}
+    question = {**chosen, **further, "limit": limit} | ({} if cursor is None else {"cursor": cursor})
     return answer(await run_in_threadpool(listed, service_of(request).database, caller, question))
 
 
@@ -172,7 +191,7 @@ async def summarise_usage(
     """
     names = [one.value for one in by or ()]
     ledger = service_of(request).ledger
-    return answer(await run_in_threadpool(summed, ledger, caller, names, chosen, limit=limit, offset=offset))
+    return answer(await ledger.turns.run(partial(summed, ledger, caller, names, chosen, limit=limit, offset=offset)))
 
 
 @router.get(
@@ -193,7 +212,8 @@ async def export_usage(
     request: Request, caller: Annotated[Caller, Depends(needs("read"))], chosen: Filters
 ) -> Response:
     """All rows as one Parquet file; moments in UTC, `request`, `error` and `versions` as JSON."""
-    file = await run_in_threadpool(exported, service_of(request).ledger, caller, chosen)
+    ledger = service_of(request).ledger
+    file = await ledger.turns.run(partial(exported, ledger, caller, chosen))
     headers = {"Content-Disposition": 'attachment; filename="usage.parquet"'}
     return StreamingResponse(blocks(file), media_type=PARQUET, headers=headers)
 
@@ -218,7 +238,8 @@ def _told(ids: Sequence[str], outcomes: Sequence[Outcome], kept: Sequence[Kept])
     rows = []
     for name, outcome, one in zip(ids, outcomes, kept, strict=True):
         row = {"request_id": name, "status": one.status, "outcome": one.outcome}
-        rows.append({**row, "error": outcome.error} if outcome.error is not None else row)
+        error = conflict_error(name) if one.status == "conflict" else outcome.error
+        rows.append({**row, "error": error} if error is not None else row)
     status = Counter(one.status for one in kept)
     bad = sum(one.outcome == "unestimated" for one in kept)
     return {

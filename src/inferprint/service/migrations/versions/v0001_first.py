@@ -123,6 +123,7 @@ def _usage() -> None:
         sa.ForeignKeyConstraint(["setup_id"], ["setups.id"], name="fk_usage_setup_id"),
         sa.UniqueConstraint("owner_id", "request_id", name="uq_usage_owner_id_request_id"),
     )
+    op.create_index("ix_usage_owner_id_id", "usage", ["owner_id", "id"])
     op.create_index("ix_usage_owner_id_day", "usage", ["owner_id", "day"])
     op.create_index("ix_usage_owner_id_outcome", "usage", ["owner_id", "outcome"])
     op.create_index("ix_usage_owner_id_trace_id", "usage", ["owner_id", "trace_id"])
