@@ -14,6 +14,8 @@ from inferprint._version import __version__
 from inferprint.cli.calibration import fit_command, validate_command
 from inferprint.cli.fleet import fleet_command
 from inferprint.cli.measure import measure_command
+from inferprint.cli.measure_gpu import gpu_command
+from inferprint.cli.measure_server import server_command
 from inferprint.cli.options import (
     CATALOG,
     JSON,
@@ -230,4 +232,6 @@ app.add_command(validate_command)
 app.add_command(fleet_command)
 app.add_command(serve_command)
 app.add_command(keys_command)
+measure_command.add_command(gpu_command)
+measure_command.add_command(server_command)
 app.add_command(measure_command)

@@ -74,6 +74,7 @@ def _counts(flag: str, text: str) -> Callable[[Callable[..., None]], Callable[..
 @click.option("--precision", help="Number format of the weights; that of the model's publication by default.")
 @click.option("--engine", help="Serving software, such as vllm, sglang, tensorrt-llm or llama.cpp.")
 @click.option("--engine-version", metavar="VERSION", help="Its version.")
+@click.option("--node", "node_id", metavar="ID", help="The node of your own that serves, for validate to score it.")
 @_counts("--concurrency", "Requests in flight. Default: 1,2,4,8,16.")
 @_counts("--prompt-tokens", "Prompt lengths. Default: 256,2048.")
 @_counts("--answer-tokens", "Answer lengths; 1 measures prompts, at the smallest concurrency. Default: 1,64,256.")
@@ -192,6 +193,7 @@ def _subject_of(options: dict[str, Any]) -> Subject:
         precision_name=resolve_precision(catalogue, precision).id if precision else None,
         engine=options["engine"],
         engine_version=options["engine_version"],
+        node_id=options["node_id"],
         source=options["source"],
     )
 

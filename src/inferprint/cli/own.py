@@ -125,7 +125,7 @@ def _catalogue(folder: Path, node_id: str) -> Catalogue:
 
 
 def _node(
-    node_id: str, devices: tuple[str, int], host: dict[str, float | None], catalogue: Catalogue, origin: Provenance
+    node_id: str, devices: tuple[str, int], host: dict[str, Any], catalogue: Catalogue, origin: Provenance
 ) -> Node:
     """The record of the machine: on a desk ("local:ID") or in a rack ("generic:ID"), else as its chip usually."""
     from inferprint.catalogue import Node, resolve_gpu
@@ -135,7 +135,10 @@ def _node(
     gpu = resolve_gpu(catalogue, devices[0])
     if reason := why_not(gpu):
         raise InvalidInput("gpu_id", reason, hint="Add a record of it with these values to DIR/gpus/.")
-    kg, stated = host["host_embodied_kgco2e"], node_id.partition(":")[0]
+    stated, old = node_id.partition(":")[0], catalogue.nodes.get(node_id)
+    # What was stated when the node was made stands until it is stated anew.
+    host = {name: getattr(old, name, None) if value is None else value for name, value in host.items()}
+    kg = host["host_embodied_kgco2e"]
     return Node(
         id=node_id,
         cloud=stated if stated in ("local", "generic") else "local" if on_a_desk(gpu) else "generic",
@@ -144,7 +147,7 @@ def _node(
         gpu_count=devices[1],
         host_idle_power_w=host["host_idle_power_w"],
         host_active_power_w=host["host_active_power_w"],
-        host_embodied_kgco2e=None if kg is None else Range.exact(kg),
+        host_embodied_kgco2e=Range.exact(kg) if isinstance(kg, int | float) else kg,
         use_life_years=host["use_life_years"],
         active_share=host["active_share"],
         provenance={"": origin},

@@ -41,6 +41,8 @@ class Row:
         Of the boundary that `energy_boundary` names [J].
     avg_gpu_power_w_all_gpus, avg_system_power_w, idle_gpu_power_w
         Mean of all boards, of the whole machine, and of one board that waits for work [W].
+    node_id
+        The node of one's own that was measured, for `validate` to score its coefficients.
     note
         What else is to be known of the row.
     """
@@ -73,6 +75,7 @@ class Row:
     avg_system_power_w: float | None = None
     energy_boundary: str | None = None
     idle_gpu_power_w: float | None = None
+    node_id: str | None = None
     note: str | None = None
 
     def to_dict(self) -> dict[str, str | float | None]:

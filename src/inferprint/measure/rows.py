@@ -38,6 +38,7 @@ class Subject:
     precision_name: str | None = None
     engine: str | None = None
     engine_version: str | None = None
+    node_id: str | None = None
     source: str = "own"
 
 
@@ -58,6 +59,7 @@ def point_row(row_id: str, subject: Subject, point: Point, steady: Steady, remar
         precision_name=subject.precision_name,
         engine=subject.engine,
         engine_version=subject.engine_version,
+        node_id=subject.node_id,
         date="",
         serving_mode="prefill_only" if prompts_only else "single_stream" if alone else "aggregated",
         # The pauses of a single worker between two requests are none of a server's.

@@ -369,6 +369,11 @@ def _record_own(situation: Situation, form: Form) -> None:
     origin = form.origin("terms")
     reason = f"the node's own: fitted to {form.rows} measurements on it, {origin.date}"
     situation.trail.add(f"{form.id} coefficients", "own", "", "catalogue", reason, origin)
+    if form.id.startswith("duration.") and not is_own(situation.form("energy.served").id):
+        situation.warn(
+            f"only times were measured on {situation.own_node}: its energy is the general form's, which knows nothing of"
+            " them, and its interval does not say so; measure it with a meter"
+        )
     if not situation.measured_by(form):
         known = sorted(name.removeprefix("model:") for name in form.residual if name.startswith("model:"))
         text = f"{situation.model.id} was not measured on {situation.own_node}, only {', '.join(known)}"
