@@ -371,8 +371,8 @@ def _record_own(situation: Situation, form: Form) -> None:
     situation.trail.add(f"{form.id} coefficients", "own", "", "catalogue", reason, origin)
     if form.id.startswith("duration.") and not is_own(situation.form("energy.served").id):
         situation.warn(
-            f"only times were measured on {situation.own_node}: its energy is the general form's, which knows nothing of"
-            " them, and its interval does not say so; measure it with a meter"
+            f"only times were measured on {situation.own_node}: energy is that of the general form, which may not fit"
+            " them, beyond its interval; measure it with a meter"
         )
     if not situation.measured_by(form):
         known = sorted(name.removeprefix("model:") for name in form.residual if name.startswith("model:"))
