@@ -44,7 +44,7 @@ drift: dev-env ## do the generated files match what they are made from?
 	@$(PY) tools/readme.py --check
 
 unit: dev-env ## pytest; ARGS='-k name' selects
-	@$(PY) -m pytest $(ARGS)
+	@tools/unit.sh $(ARGS)
 
 fmt: dev-env ## format, and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only $(CODE)
