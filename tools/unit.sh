@@ -3,7 +3,7 @@
 # nothing and use one core.
 set -u
 cd "$(dirname "$0")/.."
-python=${UNIT_PYTHON:-.venv/bin/python}
+python=.venv/bin/python
 
 if [ $# -gt 0 ]; then
     exec "$python" -m pytest "$@"

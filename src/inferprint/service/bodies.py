@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from fastapi import Request
@@ -14,6 +14,9 @@ from pydantic import BaseModel, ValidationError
 from inferprint.service.faults import fault_of
 from inferprint.service.problems import BadRequest, WrongType
 from inferprint.service.schemas import Error
+
+if TYPE_CHECKING:
+    from inferprint.service.engine import Engine
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -130,3 +133,30 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
 def encoded(content: bytes) -> Response:
     """A JSON response that is encoded already."""
     return Response(content, media_type="application/json")
+
+
+async def rows_sent(request: Request, model: type[BaseModel], engine: Engine) -> list[dict[str, Any]]:
+    """The rows of a body, as they were sent but for what is null; a long body is read where nobody waits for it.
+
+    Raises
+    ------
+    WrongType
+        Another type than application/json.
+    BadRequest
+        Not JSON, or not what the model says, with the field.
+    """
+    check_type(request, "application/json")
+    body = await request.body()
+    return await engine.apart(_rows, model, body) if len(body) > LONG else _rows(model, body)
+
+
+def _rows(model: type[BaseModel], body: bytes) -> list[dict[str, Any]]:
+    parsed(model, body)
+    # What was sent, not what was read: the ledger keeps it as it came.
+    return [{name: value for name, value in row.items() if value is not None} for row in _BODY.decode(body)["rows"]]
+
+
+LONG = 100_000
+"""Bytes of a body that takes so long to read that others should not wait for it."""
+
+_BODY = msgspec.json.Decoder(dict[str, Any])

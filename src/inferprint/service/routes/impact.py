@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from inferprint.service.answers import answer_of, replies_of
-from inferprint.service.bodies import answer, check_type, documented, encoded, errors, parsed
+from inferprint.service.bodies import answer, check_type, documented, encoded, errors, parsed, rows_sent
 from inferprint.service.caller import Caller
 from inferprint.service.engine import AT_ONCE, Outcome
 from inferprint.service.guard import anonymous, caller_by_token, caller_of
@@ -32,12 +32,6 @@ from inferprint.service.services import Service, service_of
 from inferprint.service.settings import MIB
 
 router = APIRouter(route_class=CheckedRoute)
-
-LONG = 100_000
-"""Bytes of a body that takes so long to read that others should not wait for it."""
-
-_BODY = msgspec.json.Decoder(dict[str, Any])
-
 
 IMPACT = "/v1/impact"
 
@@ -65,9 +59,7 @@ async def get_impact(request: Request) -> Response:
     check_parameters(request, "debug", "extended")
     service, caller = service_of(request), await caller_of(request, "read")
     debug, extended = flag(request, "debug"), flag(request, "extended")
-    check_type(request, "application/json")
-    body = await request.body()
-    rows = await service.engine.apart(rows_in, body) if len(body) > LONG else rows_in(body)
+    rows = await rows_sent(request, ImpactRequest, service.engine)
     outcomes = await service.engine.estimated(caller.owner_id, rows)
     outcomes = await kept(service, caller, outcomes, IMPACT)
     request.app.state.metrics.rows(IMPACT, outcomes)
@@ -91,18 +83,6 @@ class DirectRoute(Route):
 def direct() -> DirectRoute:
     """To be looked at before the other routes."""
     return DirectRoute(IMPACT, get_impact, methods=["POST"])
-
-
-def rows_in(body: bytes) -> list[dict[str, Any]]:
-    """The rows of a body that is as it should be: what was sent, not what was read, but for what is null.
-
-    Raises
-    ------
-    BadRequest
-        A body that is not.
-    """
-    parsed(ImpactRequest, body)
-    return [{name: value for name, value in row.items() if value is not None} for row in _BODY.decode(body)["rows"]]
 
 
 async def kept(service: Service, caller: Caller, outcomes: Sequence[Outcome], source: str) -> list[Outcome]:

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import AfterValidator, BeforeValidator
 from starlette.concurrency import run_in_threadpool
 
-from inferprint.service.bodies import answer, check_type, documented, errors, parsed
+from inferprint.service.bodies import answer, documented, errors, rows_sent
 from inferprint.service.caller import Caller
 from inferprint.service.engine import Outcome
 from inferprint.service.export import blocks, exported
@@ -48,8 +47,6 @@ router = APIRouter(route_class=CheckedRoute)
 
 SOURCE = "/v1/usage"
 PARQUET = "application/vnd.apache.parquet"
-
-_BODY = msgspec.json.Decoder(dict[str, Any])
 
 
 def _different(names: list[Dimension]) -> list[Dimension]:
@@ -115,11 +112,7 @@ async def report_usage(
     `POST /v1/usage/retry`.
     """
     service = service_of(request)
-    check_type(request, "application/json")
-    body = await request.body()
-    parsed(UsageRequest, body)
-    # What was sent, not what was read: the ledger keeps it as it came.
-    rows = [{name: value for name, value in row.items() if value is not None} for row in _BODY.decode(body)["rows"]]
+    rows = await rows_sent(request, UsageRequest, service.engine)
     ids = _ids(rows, idempotency_key)
     outcomes = await service.engine.estimated(caller.owner_id, rows)
     request.app.state.metrics.rows(SOURCE, outcomes)
