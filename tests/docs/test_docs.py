@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from click import Command
+from click import Command, Context
 from click.testing import CliRunner
 
 from inferprint import Catalogue
@@ -59,7 +59,9 @@ def anchors(path: Path) -> set[str]:
 
 
 def subcommands() -> dict[str, Command]:
-    return dict(app.commands)
+    context = Context(app)
+    found = {name: app.get_command(context, name) for name in app.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def catalogue(*forms, **more):
 
 PLAIN = catalogue()
 BOTH = catalogue(form("duration.served"), form("energy.served"))
+REQUEST = Request(model_id=MODEL, input_tokens=500, output_tokens=200, node_id="mine", batch_size=8)
 HERE = {"model_id": MODEL, "node_id": "mine", "batch_size": 8.0}
 
 
@@ -87,10 +88,29 @@ def test_each_form_stands_for_its_own_alone():
     time, energy = estimate(catalogue(form("duration.served", 2.0))), estimate(catalogue(form("energy.served", 2.0)))
     assert time.duration_ms.value == pytest.approx(2 * general.duration_ms.value, rel=1e-12)
     assert energy.duration_ms.value == general.duration_ms.value
-    assert time.breakdown["accelerator_energy_wh"] == general.breakdown["accelerator_energy_wh"]
+    assert time.breakdown["accelerator_energy_wh"].value == pytest.approx(
+        2 * general.breakdown["accelerator_energy_wh"].value, rel=1e-12
+    )
     assert energy.breakdown["accelerator_energy_wh"].value == pytest.approx(
         2 * general.breakdown["accelerator_energy_wh"].value, rel=1e-12
     )
+
+
+@pytest.mark.parametrize("factor", [0.01, 1.0, 100.0])
+def test_energy_of_a_node_of_times_alone_is_between_idle_and_full_power(factor):
+    result = estimate(catalogue(form("duration.served", factor)))
+    draws = Estimator(catalogue(form("duration.served", factor))).estimate(REQUEST).machine.draws
+    used = draws.seconds > 0
+    watts = draws.energy[used] / draws.seconds[used]
+    gpu = BASE.gpus["h100_80gb_sxm"]
+    assert watts.max() <= gpu.max_power_w * (1 + 1e-12)
+    assert watts.min() > 0.5 * gpu.idle_power_w
+    assert any("only times were measured on mine" in warning for warning in result.warnings)
+    assert any(entry.field.startswith("power over the node's own time, output_tokens") for entry in result.trail)
+
+
+def test_energy_of_a_node_with_energy_needs_no_power_over_time():
+    assert not any("own time" in entry.field for entry in estimate(BOTH).trail)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +190,7 @@ class TestEngine:
         where = catalogue(form("duration.served", 2.0), gpu="rtx_4090", cloud="local", engine="llama.cpp-server")
         setup = MachineSetup(model_id=MODEL, node_id="mine", batch_size=batch, precision="q4_k_m", engine=stated)
         used = {detail.form for detail in resolve_machine(where, setup).draws.details}
-        assert used == {"duration.served@mine", "energy.served", "two-term"}
+        assert used == {"duration.served@mine", "two-term"}
 
     def test_one_request_at_a_time_has_its_form_and_its_energy(self):
         where = catalogue(

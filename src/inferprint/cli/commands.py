@@ -11,11 +11,7 @@ from typing import Any, Literal
 import click
 
 from inferprint._version import __version__
-from inferprint.cli.calibration import fit_command, validate_command
-from inferprint.cli.fleet import fleet_command
-from inferprint.cli.measure import measure_command
-from inferprint.cli.measure_gpu import gpu_command
-from inferprint.cli.measure_server import server_command
+from inferprint.cli.lazy import LazyGroup
 from inferprint.cli.options import (
     CATALOG,
     JSON,
@@ -23,17 +19,10 @@ from inferprint.cli.options import (
     SETUP,
     WORK,
     Choice,
-    catalogue_of,
     column_mapping,
     estimator_of,
     takes_request,
 )
-from inferprint.cli.own import CatalogCommand
-from inferprint.cli.params import params_command
-from inferprint.cli.planning import plan_command, sweep_command
-from inferprint.cli.rates import rates_command
-from inferprint.cli.scan import scan_command
-from inferprint.cli.serve import keys_command, serve_command
 from inferprint.errors import InvalidInput
 from inferprint.estimate.estimate import request_from
 
@@ -41,7 +30,27 @@ MODEL_OR_TASK = click.argument("model", metavar="[MODEL]", required=False)
 """The model, which may be left out beside a task."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+ELSEWHERE = {
+    "catalog": "inferprint.cli.catalog:catalog_command",
+    "fit": "inferprint.cli.calibration:fit_command",
+    "fleet": "inferprint.cli.fleet:fleet_command",
+    "keys": "inferprint.cli.serve:keys_command",
+    "measure": "inferprint.cli.measure:measure_command",
+    "params": "inferprint.cli.params:params_command",
+    "plan": "inferprint.cli.planning:plan_command",
+    "rates": "inferprint.cli.rates:rates_command",
+    "scan": "inferprint.cli.scan:scan_command",
+    "serve": "inferprint.cli.serve:serve_command",
+    "sweep": "inferprint.cli.planning:sweep_command",
+    "validate": "inferprint.cli.calibration:validate_command",
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    elsewhere=ELSEWHERE,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="inferprint")
 def app() -> None:
     """What an AI inference request costs the world: energy, greenhouse gas, water and hardware, with intervals."""
@@ -103,47 +112,6 @@ def compare_command(models: tuple[str, ...], given: Given, catalog: Path | None,
         _print([{**r.to_dict(), "chance_of_less_energy_than_first": s} for r, s in zip(results, less, strict=True)])
     else:
         print(compare_text(results, less))
-
-
-KINDS = (
-    "models",
-    "gpus",
-    "nodes",
-    "services",
-    "speeds",
-    "regions",
-    "grids",
-    "precisions",
-    "techniques",
-    "formats",
-    "sources",
-)
-
-
-@app.command("catalog", cls=CatalogCommand)
-@click.argument("kind", metavar="|".join(KINDS))
-@click.argument("query", metavar="[QUERY]", default="")
-@CATALOG
-@JSON
-def catalog_command(kind: str, query: str, catalog: Path | None, as_json: bool) -> None:
-    """List what the catalogue knows; `catalog add-node` adds a machine of your own, with what was measured on it."""
-    from inferprint.cli.listing import listing
-    from inferprint.cli.text import table
-
-    if kind not in KINDS:
-        raise InvalidInput("kind", f"'{kind}' is not a kind of record", hint=f"One of {', '.join(KINDS)}.")
-    rows = listing(catalogue_of(catalog), kind, query)
-    if as_json:
-        _print(rows)
-    elif rows:
-        print(table([[str(v) if v is not None else "-" for v in row.values()] for row in [_heads(rows), *rows]]))
-    else:
-        print(f"no {kind} contain '{query}'", file=sys.stderr)
-        sys.exit(1)
-
-
-def _heads(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: name for name in rows[0]}
 
 
 @app.command("run")
@@ -220,18 +188,3 @@ def run_command(
     _print(summary.to_dict()) if as_json else print(summary.text())
     if summary.counts.records and not summary.counts.estimated:
         sys.exit(1)
-
-
-app.add_command(rates_command)
-app.add_command(params_command)
-app.add_command(scan_command)
-app.add_command(plan_command)
-app.add_command(sweep_command)
-app.add_command(fit_command)
-app.add_command(validate_command)
-app.add_command(fleet_command)
-app.add_command(serve_command)
-app.add_command(keys_command)
-measure_command.add_command(gpu_command)
-measure_command.add_command(server_command)
-app.add_command(measure_command)

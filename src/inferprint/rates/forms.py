@@ -23,8 +23,9 @@ from inferprint.physics.terms import (
     two_term_prefill_seconds,
     weighted,
 )
+from inferprint.quantities import Range
 from inferprint.rates.card import Level, TermDetail
-from inferprint.rates.draws import SIZE, Array, central, full
+from inferprint.rates.draws import SIZE, Array, bounds, central, full
 from inferprint.rates.per_second import idle_power
 from inferprint.rates.setup import MachineSetup
 from inferprint.rates.situation import Case, Situation, decode_per_token
@@ -261,6 +262,37 @@ def own_energy_rates(situation: Situation, case: Case, shape: ModelShape, replic
     applied = _of_text(situation, case, shape, "energy.served")
     of = replica.devices, case.gpu.max_power_w or 0.0, served_residual(situation, applied.form, traffic.batch)
     return joules_by(situation, applied, situation.base.alone(shape, replica, traffic), of)
+
+
+def over_own_time(
+    situation: Situation, case: Case, shape: ModelShape, replica: Replica, traffic: Traffic, energy: Any, seconds: Array
+) -> Array:
+    """Accelerator energy per unit of each feature [J] on a node whose times alone were measured.
+
+    The power that the general forms expect for a feature, their energy over their time, during the node's own time;
+    never below the power of waiting, nor above the limit of the boards. Over the benchmarks with both values this is
+    as good as the general energy, and it stays possible where a node is much slower or faster than the others.
+
+    Parameters
+    ----------
+    energy
+        Of the general form [J], shape (SIZE, features), with its spread.
+    seconds
+        Device time of the share by the node's own form [s], shape (SIZE, features).
+    """
+    usual, form = situation.central(), situation.catalogue.forms["duration.served"]
+    applied = applied_form(usual, case, form, 1.0)
+    expected, _ = seconds_by(usual, applied, situation.base.share(shape, replica, traffic), 1.0)
+    least = full(replica.devices * idle_power(situation, case.gpu))[:, None]
+    most = full(replica.devices * (case.gpu.max_power_w or 0.0))[:, None]
+    power = np.divide(energy, expected, out=np.zeros_like(energy), where=expected > 0)
+    power = np.clip(power, np.minimum(least, most), most)
+    for place in np.flatnonzero(seconds[0] > 0):
+        name, watts = situation.feature_names[place], Range(*map(float, bounds(power[:, place])))
+        reason = "energy over time by the general forms, from idle power to the limit of the boards"
+        situation.note(f"power over the node's own time, {name}", watts, "W", "derived", reason)
+    drawn: Array = seconds * power
+    return drawn
 
 
 def local_energy_rates(situation: Situation, case: Case, seconds: Array, devices: Any) -> Array:

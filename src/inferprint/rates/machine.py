@@ -33,6 +33,7 @@ from inferprint.rates.forms import (
     duration_rates,
     local_energy_rates,
     measured_rates,
+    over_own_time,
     own_energy_rates,
     served_rates,
     tags_of,
@@ -343,7 +344,10 @@ def _record_hardware(situation: Situation, candidate: Candidate, details: Iterab
     if node is None and gpu.power_boundary != "system":
         what = "its energy is that of a mean server, its manufacture left out"
         trail.warnings.append(f"no host is known for {gpu.name}: {what}")
-    _record_forms(situation, Case(candidate, situation.precision), {detail.form for detail in details})
+    used = {detail.form for detail in details}
+    if situation.only_times_are_own and situation.engine.kind == "server":
+        used |= {"duration.served", "energy.served"}
+    _record_forms(situation, Case(candidate, situation.precision), used)
 
 
 def _record_forms(situation: Situation, case: Case, used: set[str]) -> None:
@@ -369,10 +373,10 @@ def _record_own(situation: Situation, form: Form) -> None:
     origin = form.origin("terms")
     reason = f"the node's own: fitted to {form.rows} measurements on it, {origin.date}"
     situation.trail.add(f"{form.id} coefficients", "own", "", "catalogue", reason, origin)
-    if form.id.startswith("duration.") and not is_own(situation.form("energy.served").id):
+    if situation.only_times_are_own:
         situation.warn(
-            f"only times were measured on {situation.own_node}: energy is that of the general form, which may not fit"
-            " them, beyond its interval; measure it with a meter"
+            f"only times were measured on {situation.own_node}: energy is its times at the power that is expected of"
+            " such devices; measure it with a meter"
         )
     if not situation.measured_by(form):
         known = sorted(name.removeprefix("model:") for name in form.residual if name.startswith("model:"))
@@ -447,6 +451,9 @@ def _by_forms(
             return energy, duration, duration, (*energy_details, *details)
         return local_energy_rates(situation, case, duration, full(devices)), duration, duration, details
     (energy, energy_details), seconds, (duration, details) = served_rates(situation, case, shape, replica, traffic)
+    if situation.only_times_are_own:
+        # Its terms explain the general energy, which these are not.
+        energy, energy_details = over_own_time(situation, case, shape, replica, traffic, energy, seconds), ()
     if situation.engine.split == "layers" and not is_own(situation.form("energy.served").id):
         energy = energy + seconds * full(waiting_power(situation, case, devices))[:, None]
     if situation.physics_only:

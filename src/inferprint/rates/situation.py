@@ -147,6 +147,12 @@ class Situation:
         own = own_form_id(name, self.own_node) if self.own_node is not None else name
         return forms[own] if own in forms else forms[name]
 
+    @property
+    def only_times_are_own(self) -> bool:
+        """True on a node of which times were measured, and no energy."""
+        name = "duration.single" if self.engine.kind == "local" else "duration.served"
+        return is_own(self.form(name).id) and not is_own(self.form("energy.served").id)
+
     def measured_by(self, form: Form) -> bool:
         """Whether a node's own form has seen this model."""
         return is_own(form.id) and f"model:{self.model.id}" in form.residual
