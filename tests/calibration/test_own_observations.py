@@ -89,6 +89,11 @@ class TestNode:
         assert found.unknown_nodes == {"theirs": 1}
         assert [item.setup.node_id for item in found.kept] == [None, None]
 
+    def test_all_rows_are_of_one_node_where_that_is_asked_for(self, read):
+        found = read(row(node_id="theirs"), row((4, 700, 100)), on_node="mine")
+        assert [item.setup.node_id for item in found.kept] == ["mine", "mine"]
+        assert not found.unknown_nodes
+
     def test_a_row_that_contradicts_its_node_is_refused(self, read):
         found = read(row(node_id="mine", gpu="A100-SXM4-80GB"), on_nodes=True)
         assert "contradicts mine" in validate(found, CATALOGUE).refused[0].reason
@@ -116,6 +121,10 @@ class TestBoundaries:
         of_node = self.energy(read, "system_wall_ac", more={"node_id": "mine"}, on_nodes=True)
         assert of_node == pytest.approx(0.35, rel=1e-12)
 
+    def test_the_host_is_taken_off_alike_where_a_row_is_not_scored_on_its_node(self, read):
+        assert self.energy(read, "system_wall_ac", more={"node_id": "mine"}) == pytest.approx(0.35, rel=1e-12)
+        assert self.energy(read, "system_wall_ac", on_node="mine") == pytest.approx(0.35, rel=1e-12)
+
     def test_of_a_request_alone_its_duration_tells_how_long_the_host_worked(self, read):
         """2 s for 200 tokens are 10 ms a token, in which 150 W are 1.5 J."""
         alone = {"serving_mode": "single_stream", "concurrency": 1, "system_output_tokens_per_s": "", "duration_s": 2}
@@ -124,6 +133,28 @@ class TestBoundaries:
 
     def test_a_host_that_would_take_it_all_is_refused(self, read):
         assert "no more than the 600 W of the host" in self.energy(read, "system_wall_ac", host_w=600.0)
+
+
+class TestCells:
+    """A cell that cannot be makes its row a mistake, also where the quantity does not need it."""
+
+    @pytest.fixture
+    def alone(self):
+        return {"serving_mode": "single_stream", "concurrency": 1, "system_output_tokens_per_s": "", "duration_s": 2}
+
+    @pytest.mark.parametrize("name", ["concurrency", "ttft_s", "itl_ms", "n_cached_tokens", "energy_per_request_j"])
+    @pytest.mark.parametrize("text", ["many", "-1", "nan", "inf", "-inf"])
+    def test_it_is_refused_and_named(self, read, alone, name, text):
+        found = read(row(**{**alone, name: text}))
+        assert not found.kept
+        (item,) = found.refused
+        assert item.quantity == "single_request_duration"
+        assert item.reason.startswith(f"{name} is ")
+        assert text in item.reason
+
+    def test_the_same_row_without_it_is_taken(self, read, alone):
+        found = read(row(**alone))
+        assert (len(found.kept), found.refused) == (1, [])
 
 
 def test_one_prompt_at_a_time_is_the_time_of_its_pass(read):

@@ -17,6 +17,8 @@ from inferprint.service.settings import Settings
 MACHINE = ["--gpu", "h100_80gb_sxm", "--gpu-count", "1"]
 REQUEST = ["llama-3-8b", "--input-tokens", "700", "--output-tokens", "150", "--batch-size", "12", "--country", "FR"]
 ENERGY = {"energy_per_output_token_j": 1, "energy_boundary": "gpu_only"}
+FRESH = [(2, 300, 100), (8, 2000, 200), (32, 700, 300), (48, 256, 64)]
+"""Loads that the node was not fitted to."""
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_the_folder_may_be_named_by_the_environment(folder, call, monkeypatch):
 
 
 def test_validate_before_and_after(folder, call, tmp_path):
-    fresh = loads_as_rows([(2, 300, 100), (8, 2000, 200), (32, 700, 300), (48, 256, 64)] * 5, {"node_id": "mine"})
+    fresh = loads_as_rows(FRESH * 5, {"node_id": "mine"})
     path = measured(tmp_path / "fresh.csv", fresh, seed=3)
     code, before, _ = call("validate", "--observations", str(path), "--json")
     assert code == 0
@@ -116,16 +118,156 @@ def test_validate_before_and_after(folder, call, tmp_path):
     assert scores[1]["rows"] == scores[0]["rows"] == 20
     code, text, _ = call("validate", "--observations", str(path))
     assert "20 rows of the node mine, which this catalogue does not hold" in text
+    assert "--catalog DIR" in text
 
 
-def test_without_energy_it_says_that_the_general_form_stays(call, tmp_path):
+class TestValidateOnANode:
+    """One folder is enough for before and after: `--node general` and `--node ID`."""
+
+    def scored(self, call, path, *arguments):
+        code, out, err = call("validate", "--observations", str(path), *arguments, "--json")
+        assert code == 0, err
+        return next(row for row in json.loads(out) if row["form"] == "default")
+
+    @pytest.fixture
+    def named(self, tmp_path):
+        return measured(tmp_path / "named.csv", loads_as_rows(FRESH, {"node_id": "mine"}), seed=3)
+
+    @pytest.fixture
+    def nameless(self, tmp_path):
+        return measured(tmp_path / "nameless.csv", loads_as_rows(FRESH), seed=3)
+
+    def test_rows_without_one_are_scored_on_it(self, folder, call, nameless):
+        catalog = ("--catalog", str(folder))
+        without = self.scored(call, nameless, *catalog)
+        on_it = self.scored(call, nameless, *catalog, "--node", "MINE")
+        assert on_it["mdape_pct"] < 5 < without["mdape_pct"]
+        assert (without["nodes"], on_it["nodes"]) == ({}, {"mine": 4})
+
+    def test_general_is_what_no_folder_gives(self, folder, call, named):
+        before = self.scored(call, named)
+        assert self.scored(call, named, "--catalog", str(folder), "--node", "general") == before
+        assert self.scored(call, named, "--catalog", str(folder))["nodes"] == {"mine": 4}
+
+    def test_it_says_which_node_was_used(self, folder, call, named, nameless):
+        _, text, _ = call("validate", "--observations", str(named), "--catalog", str(folder))
+        assert "4 values scored on mine, with its own duration.served and energy.served" in text
+        _, text, _ = call("validate", "--observations", str(nameless), "--node", "generic:hgx-h100-8")
+        assert "4 values scored on generic:hgx-h100-8, which has no coefficients of its own" in text
+
+    def test_rows_without_one_are_told_of_a_node_that_could_be_theirs(self, folder, call, nameless):
+        _, text, _ = call("validate", "--observations", str(nameless), "--catalog", str(folder))
+        assert "4 values on h100_80gb_sxm scored by the general coefficients" in text
+        assert "--node mine" in text
+        _, text, _ = call("validate", "--observations", str(nameless), "--catalog", str(folder), "--node", "general")
+        assert "--node mine" not in text
+
+    def test_an_unknown_one(self, call, named):
+        code, _, err = call("validate", "--observations", str(named), "--node", "hgx-h100")
+        assert code == 2
+        assert "unknown node 'hgx-h100'" in err
+
+    @pytest.mark.parametrize("arguments", [(), ("--operating-points",), ("--parameters",)])
+    def test_without_measurements_it_would_do_nothing(self, call, arguments):
+        code, _, err = call("validate", *arguments, "--node", "generic:hgx-h100-8")
+        assert code == 2
+        assert "only measurements are scored on a node" in err
+
+
+class TestAgain:
+    """A node that the folder holds: its coefficients are replaced, what was stated of it stays."""
+
+    def again(self, call, folder, path, *arguments, node="mine"):
+        command = ("catalog", "add-node", node, "--observations", str(path), *MACHINE[:2], "--catalog", str(folder))
+        code, out, err = call(*command, *arguments)
+        assert code == 0, err
+        return out
+
+    def test_what_was_stated_before_stays(self, folder, call, sweep):
+        before = Catalogue.packaged().with_folder(folder).nodes["mine"]
+        self.again(call, folder, sweep, "--host-active-power-w", "150")
+        node = Catalogue.packaged().with_folder(folder).nodes["mine"]
+        assert (node.host_idle_power_w, node.use_life_years, node.active_share) == (90, 5, 0.4)
+        assert node.host_embodied_kgco2e == before.host_embodied_kgco2e
+        assert node.host_active_power_w == 150
+
+    def test_it_says_what_it_replaces(self, folder, call, sweep):
+        out = self.again(call, folder, sweep, "--host-active-power-w", "150", "--json")
+        assert json.loads(out)["replaces"] == {
+            "date": "2026-11-30",
+            "rows": {"duration.served@mine": len(LOADS), "energy.served@mine": len(LOADS)},
+            "kept": {"host_idle_power_w": 90, "host_embodied_kgco2e": 800, "use_life_years": 5, "active_share": 0.4},
+            "changed": {"host_active_power_w": {"from": 140, "to": 150}},
+            "lost": [],
+        }
+        out = self.again(call, folder, sweep, "--date", "2026-12-01")
+        assert (
+            f"replaces mine of {json.loads(self.again(call, folder, sweep, '--json'))['replaces']['date']}" not in out
+        )
+        assert f", fitted to {len(LOADS)} rows; kept from it: host_idle_power_w 90, host_active_power_w 150" in out
+
+    def test_a_new_node_replaces_nothing(self, call, tmp_path, sweep):
+        out = self.again(call, tmp_path / "new", sweep, "--json")
+        assert json.loads(out)["replaces"] is None
+
+    def test_coefficients_that_are_lost_are_named(self, folder, call, tmp_path):
+        times = measured(tmp_path / "times.csv", loads_as_rows(LOADS))
+        assert "lost: energy.served@mine" in self.again(call, folder, times)
+        assert "energy.served@mine" not in Catalogue.packaged().with_folder(folder).forms
+
+    def test_the_number_of_accelerators_stays_too(self, folder, call, sweep):
+        self.again(call, folder, sweep, "--gpu-count", "8")
+        self.again(call, folder, sweep)
+        assert Catalogue.packaged().with_folder(folder).nodes["mine"].gpu_count == 8
+
+    def test_another_spelling_is_the_same_node(self, folder, call, sweep):
+        assert "replaces mine" in self.again(call, folder, sweep, node="Mine")
+        assert [path.name for path in (folder / "nodes").iterdir()] == ["mine.toml"]
+
+    def test_a_record_that_was_written_by_hand_keeps_its_fields(self, folder, call, sweep):
+        path = folder / "nodes" / "mine.toml"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text + 'names = ["the box"]\nhost_embodied_water_l = 700.0\n', encoding="utf-8")
+        self.again(call, folder, sweep)
+        node = Catalogue.packaged().with_folder(folder).nodes["mine"]
+        assert (node.names, node.host_embodied_water_l) == (("the box",), 700)
+
+    def test_a_name_of_another_node_is_refused(self, folder, call, sweep):
+        path = folder / "nodes" / "mine.toml"
+        path.write_text(path.read_text(encoding="utf-8") + 'names = ["box"]\n', encoding="utf-8")
+        code, _, err = call(
+            "catalog", "add-node", "box", "--observations", str(sweep), *MACHINE, "--catalog", str(folder)
+        )
+        assert code == 2
+        assert "'box' already is the node mine" in err
+
+    def test_a_node_in_another_file_of_the_folder_is_refused(self, folder, call, sweep):
+        (folder / "nodes" / "mine.toml").rename(folder / "nodes" / "servers.toml")
+        code, _, err = call(
+            "catalog", "add-node", "mine", "--observations", str(sweep), *MACHINE, "--catalog", str(folder)
+        )
+        assert code == 2
+        assert "mine is already in" in err
+        assert "servers.toml" in err
+        assert [path.name for path in (folder / "nodes").iterdir()] == ["servers.toml"]
+
+
+def test_rows_of_fewer_accelerators_are_noted(call, tmp_path, sweep):
+    command = ("catalog", "add-node", "mine", "--observations", str(sweep), "--gpu", "h100_80gb_sxm")
+    folder = ("--catalog", str(tmp_path / "c"))
+    _, out, _ = call(*command, "--gpu-count", "8", *folder)
+    assert "all rows were measured on 1 of the 8 accelerators of mine" in out
+    _, out, _ = call(*command, "--gpu-count", "1", *folder, "--json")
+    assert json.loads(out)["notes"] == []
+
+
+def test_without_energy_it_says_what_stands_for_it(call, tmp_path):
     path = measured(tmp_path / "times.csv", loads_as_rows(LOADS))
     code, out, _ = call(
         "catalog", "add-node", "mine", "--observations", str(path), *MACHINE, "--catalog", str(tmp_path / "c")
     )
     assert code == 0
-    assert "energy.served: the general form stays" in out
-    assert "no row measures it" in out
+    assert "energy.served: not fitted: no row measures it; energy is the node's own time" in out
 
 
 class TestRefusals:
@@ -160,11 +302,36 @@ class TestRefusals:
     @pytest.mark.parametrize("name", ["../mine", "a b", "-mine", "x" * 65])
     def test_an_id_that_cannot_be_one(self, call, tmp_path, sweep, name):
         err = self.refused(call, tmp_path, "--observations", str(sweep), *MACHINE, "--", name)
-        assert "cannot be the id of a node" in err
+        assert f"id: '{name}' cannot be the id of a node" in err
+        assert "--node" not in err
+
+    def test_the_word_for_the_general_coefficients_is_no_id(self, call, tmp_path, sweep):
+        err = self.refused(call, tmp_path, "General", "--observations", str(sweep), *MACHINE)
+        assert "It stands for the general coefficients" in err
+
+    def test_a_host_that_draws_less_at_work(self, call, tmp_path, sweep):
+        host = ["--host-idle-power-w", "90", "--host-active-power-w", "60"]
+        err = self.refused(call, tmp_path, "mine", "--observations", str(sweep), *MACHINE, *host)
+        assert "60 W at work is less than the 90 W without" in err
+
+    def test_a_host_that_draws_less_at_work_than_was_stated_before(self, call, folder, sweep):
+        code, _, err = call(
+            "catalog", "add-node", "mine", "--observations", str(sweep), *MACHINE, "--host-active-power-w", "60",
+            "--catalog", str(folder),
+        )  # fmt: skip
+        assert code == 2
+        assert "60 W at work is less than the 90 W without" in err
+
+    @pytest.mark.parametrize("option", ["--host-idle-power-w", "--host-embodied-kgco2e", "--use-life-years"])
+    @pytest.mark.parametrize("text", ["nan", "inf", "-1"])
+    def test_a_number_that_cannot_be(self, call, tmp_path, sweep, option, text):
+        err = self.refused(call, tmp_path, "mine", "--observations", str(sweep), *MACHINE, option, text)
+        assert f"Invalid value for '{option}'" in err
 
     def test_a_node_of_the_catalogue(self, call, tmp_path, sweep):
         err = self.refused(call, tmp_path, "generic:hgx-h100-8", "--observations", str(sweep), *MACHINE)
         assert "already is the node generic:hgx-h100-8" in err
+        assert "Option" not in err
 
     def test_a_folder_with_nonsense(self, call, folder, sweep):
         (folder / "forms" / "mine.toml").write_text("[[form]]\nid = 3\n", encoding="utf-8")
@@ -180,3 +347,13 @@ def test_the_list_of_records_stays(call):
     code, _, err = call("catalog", "nodess")
     assert code == 2
     assert "One of models" in err
+    code, _, err = call("catalog", "nodes", "hgx-h100", "more")
+    assert code == 2
+    assert "unexpected extra argument (more)" in err
+
+
+def test_the_help_of_the_list_mentions_the_command(call):
+    code, out, _ = call("catalog", "--help")
+    assert code == 0
+    assert "add-node ID ..." in out
+    assert "catalog add-node --help" in " ".join(out.split())

@@ -106,6 +106,35 @@ def learned_values(fitted: Fitted) -> tuple[dict[str, Range], dict[str, float]]:
     return terms, dict(zip(names[count:], fitted.values[count:].tolist(), strict=True))
 
 
+CHANGED = 0.005
+"""Least change of a coefficient that is told, in logs: they are kept to four digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A coefficient before a fit and after it; of an effect its factor, exp(effect)."""
+
+    form: str
+    name: str
+    before: float
+    after: float
+
+
+def changes(learned: Iterable[Learned], catalogue: Catalogue) -> list[Change]:
+    """What a fit changes of the coefficients in use, form by form, the largest change first."""
+    found = []
+    for item in learned:
+        old, of_form = catalogue.forms[item.task.spec.id], []
+        for name, value in item.terms.items():
+            if name in old.terms:
+                of_form.append(Change(old.id, name, old.terms[name].value, value.value))
+        for name, effect in item.effects.items():
+            if name in old.effects:
+                of_form.append(Change(old.id, name, float(np.exp(old.effects[name])), float(np.exp(effect))))
+        found += sorted(of_form, key=lambda change: -abs(np.log(change.after / change.before)))
+    return [change for change in found if abs(np.log(change.after / change.before)) > CHANGED]
+
+
 def fingerprint(paths: Iterable[Path]) -> str:
     """SHA-256 over the files' contents, in the order of their names."""
     total = hashlib.sha256()

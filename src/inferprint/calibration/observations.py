@@ -45,9 +45,10 @@ SCORED: tuple[Quantity, ...] = (
     "single_request_duration",
     "served_time_per_token",
     "energy_per_output_token",
+    "prompt_energy",
     *MEDIA,
 )
-"""Quantities that are scored, in the order of the tables. `prompt_energy` is only fitted."""
+"""Quantities that are scored on files of measurements, in the order of the tables."""
 
 MAX_POWER_SHARE = 2.0
 """GPU power over its board limit above which a row is taken for a mistake."""
@@ -167,6 +168,7 @@ def read_files(
     *,
     fit_unknown: bool = False,
     on_nodes: bool = False,
+    on_node: str | None = None,
     of_node: str | None = None,
     host_w: float | None = None,
 ) -> Observations:
@@ -174,8 +176,9 @@ def read_files(
 
     `fit_unknown` gives rows of sources that this package does not hold a weight in fits: they are the caller's own.
     With `on_nodes` a row that names a node of the catalogue is of that node; else of its accelerator alone. With
-    `of_node` rows that name another node are refused. `host_w` is what a machine draws at work beside its accelerators
-    [W], by which energy at the wall becomes theirs; of a node that a row is of, what its record says.
+    `on_node`, an id of the catalogue, all rows are of that node. With `of_node` rows that name another are refused.
+    `host_w` is what a machine draws at work beside its accelerators [W], by which energy at the wall becomes theirs;
+    where it is not given, what the record of the node says that a row names.
 
     Raises
     ------
@@ -186,9 +189,13 @@ def read_files(
     for path in dict.fromkeys(paths):
         for row in rows_of(path):
             other = row.get("node_id", "").strip()
-            if not on_nodes or not _node_is_known(row, catalogue, found):
-                row["node_id"] = ""
-            items = _read_row(row, catalogue, host_w)
+            name = on_node or other
+            node = catalogue.nodes.get(catalogue.names("nodes").get(fold(name), "")) if name else None
+            if name and node is None and on_nodes:
+                found.unknown_nodes[name] += 1
+            row["node_id"] = node.id if node is not None and (on_nodes or on_node) else ""
+            of_host = host_w if host_w is not None or node is None else node.host_active_power_w
+            items = _read_row(row, catalogue, of_host)
             if of_node is not None and other and fold(other) != fold(of_node):
                 reason = f"measured on the node {other}"
                 items = [Refusal(item.row_id, item.source, item.quantity, reason) for item in items]
@@ -203,17 +210,6 @@ def read_files(
                 else:
                     found.refused.append(item)
     return found
-
-
-def _node_is_known(row: Row, catalogue: Catalogue, found: Observations) -> bool:
-    """Whether a row names a node of the catalogue; one that it does not hold is counted."""
-    name = row.get("node_id", "").strip()
-    if not name:
-        return False
-    if fold(name) in catalogue.names("nodes"):
-        return True
-    found.unknown_nodes[name] += 1
-    return False
 
 
 def _identity(item: Observation | Refusal) -> tuple[object, ...]:
@@ -278,6 +274,25 @@ def number(row: Row, name: str) -> float | None:
     return value
 
 
+NUMBERS = (
+    *(
+        "gpu_count",
+        "tensor_parallel",
+        "pipeline_parallel",
+        "expert_parallel",
+        "data_parallel",
+        "weight_bytes_per_param",
+    ),
+    *("concurrency", "n_in_tokens", "n_cached_tokens", "n_out_tokens", "n_repeats"),
+    *("ttft_s", "itl_ms", "system_output_tokens_per_s", "duration_s"),
+    *("energy_per_request_j", "energy_per_output_token_j", "avg_gpu_power_w_all_gpus", "avg_gpu_power_w_per_gpu"),
+    *("avg_system_power_w", "idle_gpu_power_w"),
+    *("batch_size", "width_px", "height_px", "num_frames", "inference_steps", "batch_latency_s"),
+    *("energy_per_image_j", "energy_per_video_j"),
+)
+"""Columns of numbers. One that cannot be makes its row a mistake, whichever of its quantities is looked at."""
+
+
 def _needed(row: Row, name: str) -> float:
     value = number(row, name)
     if value is None:
@@ -334,6 +349,8 @@ def _observation(row: Row, quantity: Quantity, catalogue: Catalogue, host_w: flo
     """
     if row.get("repeats_row_id"):
         raise _Refused(f"the same run as {row['repeats_row_id']}")
+    for name in NUMBERS:
+        number(row, name)
     benchmark = benchmarks().get(row.get("source", ""), Benchmark(row.get("source", "")))
     if quantity in MEDIA:
         return _media_observation(row, quantity, benchmark, catalogue)
@@ -346,8 +363,6 @@ def _observation(row: Row, quantity: Quantity, catalogue: Catalogue, host_w: flo
     if cached and (setup.batch_size or 1.0) > 1:
         # The others of the batch find as much of their prompts.
         setup = replace(setup, techniques=(*setup.techniques, f"prefix-caching:hit_rate={cached / work[0]!r}"))
-    if setup.node_id is not None and host_w is None:
-        host_w = catalogue.nodes[setup.node_id].host_active_power_w
     measured = MEASURED[quantity](_of_device(row, catalogue.gpus[setup.gpu_id or ""], host_w))
     weight = _weight(row, quantity, setup)
     return Observation(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -31,16 +31,18 @@ LEFT_OUT = ("model", "gpu", "family")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Errors of one form on one quantity."""
+    """Errors of one form on one quantity; `nodes` counts the values that were scored on a node, by node."""
 
     quantity: Quantity
     form: Form
     score: Score
     refused: int
+    nodes: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data; a number that does not exist is None."""
-        return {"quantity": self.quantity, "form": self.form, **asdict(self.score), "refused": self.refused}
+        names = {"quantity": self.quantity, "form": self.form}
+        return {**names, **asdict(self.score), "refused": self.refused, "nodes": dict(self.nodes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,15 @@ class Validation:
         """How many values rest on something that their row did not state, by what was filled in."""
         return Counter(name for judged in self.judged for name in judged.item.assumed)
 
+    @property
+    def nodes(self) -> Counter[str]:
+        """How many values were scored on a node, by node."""
+        return _nodes(self.judged)
+
+    def without_node(self, gpu: str) -> int:
+        """How many values on this accelerator were scored by it alone."""
+        return sum(j.item.setup.node_id is None and j.item.setup.gpu_id == gpu for j in self.judged)
+
     def results(self) -> list[Result]:
         """Errors by quantity and form, for every quantity that the files hold."""
         found = []
@@ -75,8 +86,12 @@ class Validation:
             rows = [j for j in self.judged if j.item.quantity == quantity]
             refused = sum(r.quantity == quantity for r in self.refused)
             if rows or refused:
-                found += [Result(quantity, form, s, refused) for form, s in _scores(rows).items()]
+                found += [Result(quantity, form, s, refused, _nodes(rows)) for form, s in _scores(rows).items()]
         return found
+
+
+def _nodes(rows: Sequence[Judged]) -> Counter[str]:
+    return Counter(j.item.setup.node_id for j in rows if j.item.setup.node_id is not None)
 
 
 def _scores(rows: Sequence[Judged]) -> dict[Form, Score]:
@@ -128,8 +143,8 @@ def _judged(item: Observation, card: MachineCard, catalogue: Catalogue) -> Judge
     _, n_out, _ = item.tokens
     features = text_features(catalogue, catalogue.models[card.model], item.tokens, card.window, item.cached)
     draws = card.draws
-    energy = item.quantity == "energy_per_output_token"
-    per = n_out if item.quantity != "single_request_duration" else 1.0
+    energy = item.quantity in ("energy_per_output_token", "prompt_energy")
+    per = n_out if item.quantity in ("served_time_per_token", "energy_per_output_token") else 1.0
 
     def bounded(rates: Array) -> tuple[float, float, float]:
         value, low, high = bounds(rates @ features / per)

@@ -432,6 +432,7 @@ def _unknown(catalogue: Catalogue, folder: str, name: str, asked: str) -> Unknow
 
 
 _LISTED = {folder: f"inferprint catalog {folder} QUERY" for folder in KIND_OF}
+_LISTED["nodes"] += "; one of your own needs --catalog DIR, the folder that holds it"
 
 
 _SIMILAR = 0.5

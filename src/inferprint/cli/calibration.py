@@ -8,13 +8,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
-from inferprint.errors import FileProblem
+from inferprint.errors import FileProblem, InvalidInput
 
 if TYPE_CHECKING:
     from inferprint.calibration.observations import Observations, Refusal
@@ -64,7 +65,7 @@ def fit_command(
     Writes DIR/forms/coefficients.toml, so that DIR can be given as --catalog, and DIR/report.md with its plots.
     """
     _needs("fit", "scipy", "statsmodels", "matplotlib")
-    from inferprint.calibration.fit import coefficients_text, fingerprint, learn_all, refusals
+    from inferprint.calibration.fit import changes, coefficients_text, fingerprint, learn_all, refusals
     from inferprint.calibration.observations import data_folder, read_files
     from inferprint.calibration.report import write_report
     from inferprint.calibration.scores import score
@@ -93,8 +94,17 @@ def fit_command(
         }
         for item in learned
     ]
+    changed = changes(learned, catalogue)
     if as_json:
-        _print({"coefficients": str(coefficients), "report": str(report), "forms": found, "refused": len(refused)})
+        _print(
+            {
+                "coefficients": str(coefficients),
+                "report": str(report),
+                "forms": found,
+                "changed": [asdict(change) for change in changed],
+                "refused": len(refused),
+            }
+        )
         return
     print("with the row's model left out:")
     for entry in found:
@@ -102,20 +112,36 @@ def fit_command(
             f"  {entry['form']:<16} {entry['rows']:>5,} rows   median error {entry['mdape_pct']:.1f} %,"
             f" 90th percentile {entry['p90_ape_pct']:.1f} %"
         )
+    print("what changes of the coefficients in use:" if changed else "no coefficient in use changes")
+    for change in changed:
+        print(f"  {change.form:<16} {change.name} {change.before:.4g} -> {change.after:.4g}")
     print(f"refused {len(refused):,} values: reasons in {report}\ncoefficients: {coefficients}")
+
+
+GENERAL = "general"
+"""What `--node` takes for the general coefficients, whatever node a row names."""
 
 
 @click.command("validate")
 @OBSERVATIONS
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--node",
+    metavar="ID|general",
+    help="Score all rows as of this node, or by the general coefficients; by default each as its node_id says.",
+)
+@click.option("--per-token", is_flag=True, help="Energy per fresh, cached and output token instead, row by row.")
 @click.option("--refused", "refused_to", metavar="FILE", type=click.Path(path_type=Path), help="Write refused rows.")
 @click.option("--parameters", is_flag=True, help="Score sizes from prices: left-out groups, or FILE of known sizes.")
 @click.option("--operating-points", is_flag=True, help="Score the batch found under measured times, models left out.")
 @CATALOG
 @JSON
 def validate_command(
+    *,
     files: tuple[Path, ...],
     more: tuple[Path, ...],
+    node: str | None,
+    per_token: bool,
     refused_to: Path | None,
     parameters: bool,
     operating_points: bool,
@@ -127,9 +153,14 @@ def validate_command(
     With --observations FILE ... the coefficients in use are scored on those measurements; nothing is fitted. Without,
     every form is fitted again without whole models, GPUs and families, and scored on what was left out.
     """
-    from inferprint.calibration.observations import read_files, read_own
-    from inferprint.cli.progress import progress
+    from inferprint.calibration.observations import read_own
 
+    if node is not None and (parameters or operating_points or not files):
+        hint = "inferprint validate --observations FILE ... --node ID"
+        raise InvalidInput("--node", "only measurements are scored on a node", hint=hint)
+    if per_token and (parameters or operating_points or refused_to or not files):
+        hint = "inferprint validate --observations FILE ... --per-token"
+        raise InvalidInput("--per-token", "tokens have energy in measurements alone", hint=hint)
     if parameters:
         _validate_parameters(files, more, catalogue_of(catalog), as_json)
         return
@@ -146,10 +177,55 @@ def validate_command(
         left_out = [entry.to_dict() for entry in validate_left_out(read_own(catalogue), catalogue)]
         _print(left_out) if as_json else print(_table(left_out))
         return
+    observations = _observed([*files, *more], catalogue, node)
+    if per_token:
+        _print_per_token(observations, catalogue, as_json)
+    else:
+        _validate_files(observations, catalogue, node, refused_to, as_json)
+
+
+def _observed(files: Sequence[Path], catalogue: Catalogue, node: str | None) -> Observations:
+    """The measurements of files, as of the node that was asked for."""
+    from inferprint.calibration.observations import read_files
+    from inferprint.catalogue import resolve_node
+
+    on_node = resolve_node(catalogue, node).id if node not in (None, GENERAL) else None
+    return read_files(files, catalogue, on_nodes=node is None, on_node=on_node)
+
+
+def _print_per_token(observations: Observations, catalogue: Catalogue, as_json: bool) -> None:
+    """Energy per fresh, cached and output token, measured and by the coefficients in use."""
+    from inferprint.calibration.per_token import energy_per_token
+    from inferprint.cli.text import table
+
+    rows = energy_per_token(observations, catalogue)
+    if as_json:
+        _print([row.to_dict() for row in rows])
+        return
+    if not rows:
+        print("no row measures the energy of a prompt or of output tokens")
+        return
+    heads = ["token", "model", "accelerator", "format", "in", "cached", "in flight", "rows"]
+    heads += ["measured J", "estimate J", "low", "high"]
+    cells = [
+        [
+            *(row.token, row.model_id, f"{row.gpu_count} x {row.gpu}", row.precision),
+            *(f"{count:,.6g}" for count in (row.n_in_tokens, row.n_cached_tokens, row.concurrency, row.n_rows)),
+            *(f"{joules:.3g}" for joules in (row.measured_j, row.form_j.value, row.form_j.low, row.form_j.high)),
+        ]
+        for row in rows
+    ]
+    print(table([heads, *cells]))
+
+
+def _validate_files(
+    observations: Observations, catalogue: Catalogue, node: str | None, refused_to: Path | None, as_json: bool
+) -> None:
+    """Score the coefficients in use on measurements."""
     from inferprint.calibration.validate import validate
+    from inferprint.cli.progress import progress
 
     with progress() as report:
-        observations = read_files([*files, *more], catalogue, on_nodes=True)
         validation = validate(observations, catalogue, report)
     rows = [result.to_dict() for result in validation.results()]
     if refused_to is not None:
@@ -159,6 +235,10 @@ def validate_command(
         return
     print(_table(rows) if rows else "no row measures a known quantity")
     _print_notes(validation, observations)
+    if node is None:
+        _print_own_nodes(validation, catalogue)
+    for name, count in sorted(validation.nodes.items()):
+        print(f"{count:,} values scored on {name}, {_whose(name, catalogue)}")
     _mention_peer()
 
 
@@ -170,10 +250,32 @@ def _print_notes(validation: Validation, observations: Observations) -> None:
         print(f"assumed {name} in {count:,} values, whose rows do not state it")
     for name, count in sorted(observations.unknown_nodes.items()):
         print(
-            f"{count:,} rows of the node {name}, which this catalogue does not hold: scored by their accelerator alone"
+            f"{count:,} rows of the node {name}, which this catalogue does not hold: scored by their accelerator alone;"
+            " --catalog DIR names a folder with it"
         )
     if validation.silent:
         print(f"{validation.silent:,} rows measure no known quantity")
+
+
+def _whose(node: str, catalogue: Catalogue) -> str:
+    """Which coefficients a node has of its own, in words."""
+    from inferprint.catalogue.own import OWN_FORMS, own_form_id
+
+    own = [name for name in OWN_FORMS if own_form_id(name, node) in catalogue.forms]
+    return f"with its own {' and '.join(own)}" if own else "which has no coefficients of its own"
+
+
+def _print_own_nodes(validation: Validation, catalogue: Catalogue) -> None:
+    """Point at nodes of one's own that have the accelerator of rows which are of no node."""
+    own = sorted({form.partition("@")[2] for form in catalogue.forms if "@" in form})
+    for gpu in sorted({catalogue.nodes[name].gpu or "" for name in own}):
+        same, count = [name for name in own if catalogue.nodes[name].gpu == gpu], validation.without_node(gpu)
+        if count:
+            print(
+                f"{count:,} values on {gpu} scored by the general coefficients, as their rows name no node of this"
+                f" catalogue, which has {', '.join(same)} with that accelerator: --node {same[0]} scores all rows on"
+                " it, a column node_id (measure endpoint --node) single ones"
+            )
 
 
 def _validate_parameters(files: Sequence[Path], more: Sequence[Path], catalogue: Catalogue, as_json: bool) -> None:

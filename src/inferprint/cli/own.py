@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferprint.cli.calibration import OBSERVATIONS, _needs, _print, _reasons
+from inferprint.cli.calibration import GENERAL, OBSERVATIONS, _needs, _print, _reasons
 from inferprint.cli.options import JSON
 from inferprint.errors import FileProblem, InvalidInput
 
 if TYPE_CHECKING:
+    from inferprint.calibration.observations import Observation
     from inferprint.calibration.own import Own, OwnForm
+    from inferprint.calibration.own_files import Former
     from inferprint.catalogue import Catalogue, Node
     from inferprint.provenance.source import Provenance
 
-POSITIVE = click.FloatRange(min=0.0)
+
+class Amount(click.FloatRange):
+    """A number of a range that is finite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what no comparison with a bound refuses."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not finite.", param, ctx)
+        return number
+
 
 ADDED = "add-node"
 
@@ -34,20 +49,27 @@ class CatalogCommand(click.Command):
             return add_node_command.make_context(f"{info_name} {ADDED}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say below the options which command hangs on this one."""
+        super().format_epilog(ctx, formatter)
+        with formatter.section("Commands"):
+            summary = add_node_command.get_short_help_str(90)
+            formatter.write_dl([(f"{ADDED} ID ...", f"{summary} See: {ctx.command_path} {ADDED} --help")])
+
 
 @click.command(ADDED)
 @click.argument("node_id", metavar="ID")
 @OBSERVATIONS
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--gpu", "gpu_id", required=True, metavar="GPU", help="Its accelerator, by a name of the catalogue.")
-@click.option("--gpu-count", type=click.IntRange(min=1), default=1, show_default=True, help="Accelerators in it.")
-@click.option("--host-idle-power-w", type=POSITIVE, help="Power beside the accelerators without work [W].")
-@click.option("--host-active-power-w", type=POSITIVE, help="The same at work [W].")
-@click.option("--host-embodied-kgco2e", type=POSITIVE, help="Manufacture beside the accelerators [kgCO2e].")
-@click.option("--use-life-years", type=click.FloatRange(min=0.0, min_open=True), help="Years that it is used.")
+@click.option("--gpu-count", type=click.IntRange(min=1), help="Accelerators in it; 1 where not given.")
+@click.option("--host-idle-power-w", type=Amount(0.0), help="Power beside the accelerators without work [W].")
+@click.option("--host-active-power-w", type=Amount(0.0), help="The same at work [W].")
+@click.option("--host-embodied-kgco2e", type=Amount(0.0), help="Manufacture beside the accelerators [kgCO2e].")
+@click.option("--use-life-years", type=Amount(0.0, min_open=True), help="Years that it is used.")
 @click.option(
     "--active-share",
-    type=click.FloatRange(0.0, 1.0, min_open=True),
+    type=Amount(0.0, 1.0, min_open=True),
     help="Share of its powered time with at least one request.",
 )
 @click.option("--date", type=click.DateTime(["%Y-%m-%d"]), help="Date of the coefficients; today where not given.")
@@ -61,109 +83,139 @@ def add_node_command(
     files: tuple[Path, ...],
     more: tuple[Path, ...],
     gpu_id: str,
-    gpu_count: int,
     date: datetime.datetime | None,
     folder: Path,
     as_json: bool,
-    **host: float | None,
+    **stated: Any,
 ) -> None:
     """Make a node of your own, with coefficients that are fitted to what was measured on it.
 
     Writes DIR/nodes/ID.toml and DIR/forms/ID.toml: with --catalog DIR --node ID every estimate uses them. Models and
-    accelerators that the packaged catalogue lacks are read from DIR.
+    accelerators that the packaged catalogue lacks are read from DIR. Of a node that DIR holds, the coefficients are
+    replaced; what was stated of it before and is not stated now stays.
     """
     _needs("fit", "scipy")
     from inferprint.calibration.fit import fingerprint
     from inferprint.calibration.observations import read_files
     from inferprint.calibration.own import learn_own
-    from inferprint.calibration.own_files import own_source, write_own
+    from inferprint.calibration.own_files import former_of, own_source, write_own
     from inferprint.provenance.source import Provenance
 
     paths = [*files, *more]
     if not files:
         hint = "inferprint catalog add-node ID --observations FILE ..., as inferprint measure writes it."
         raise FileProblem(f"no measurements of {node_id}", hint=hint)
-    base = _catalogue(folder, node_id)
+    base, node_id = _catalogue(folder, node_id)
     day = date.date() if date is not None else datetime.datetime.now(tz=datetime.UTC).date()
     source = own_source(node_id, paths)
     origin = Provenance(source.id, day.isoformat(), "medium", "")
-    node = _node(node_id, (gpu_id, gpu_count), host, base, origin)
+    stated = {name: value for name, value in stated.items() if value is not None}
+    node = _node(node_id, gpu_id, stated, base, origin)
     observations = read_files(paths, base, of_node=node.id, host_w=node.host_active_power_w)
     own = learn_own(node, observations, base, fingerprint(paths), origin)
+    former, notes = former_of(own, tuple(stated), base), _notes(own.node, observations.kept)
     written = write_own(own, source, folder, base)
     if as_json:
-        _print(_as_dict(own, written))
+        _print(_as_dict(own, written, former, notes))
     else:
-        print(_as_text(own, written))
+        print(_as_text(own, written, former, notes))
 
 
-def _catalogue(folder: Path, node_id: str) -> Catalogue:
-    """The default catalogue with the folder on top, where it holds something.
+def _catalogue(folder: Path, node_id: str) -> tuple[Catalogue, str]:
+    """The default catalogue with the folder on top, where it holds something, and the id as written there.
 
     Raises
     ------
     InvalidInput
-        The node is one of the packaged catalogue, or its id cannot be one.
+        The node is one of the packaged catalogue, another one has this name, or its id cannot be one.
     """
+    from inferprint.catalogue.compose import fold
+    from inferprint.catalogue.own import OWN_FORMS, own_form_id
     from inferprint.estimate import default_catalogue
 
-    base = default_catalogue()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", node_id):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", node_id) or fold(node_id) == GENERAL:
         hint = "Letters, digits, '.', '_', ':' and '-', at most 64, beginning with a letter or digit."
-        raise InvalidInput("node_id", f"'{node_id}' cannot be the id of a node", hint=hint)
-    from inferprint.catalogue.compose import fold
-
-    known = base.names("nodes").get(fold(node_id))
-    if (
-        known is not None
-        and f"duration.served@{known}" not in base.forms
-        and f"duration.single@{known}" not in base.forms
-    ):
+        hint = f"It stands for the general coefficients. {hint}" if fold(node_id) == GENERAL else hint
+        raise InvalidInput("id", f"'{node_id}' cannot be the id of a node", hint=hint)
+    base = default_catalogue()
+    whole = base.with_folder(folder) if folder.is_dir() and any(folder.rglob("*.toml")) else base
+    known = whole.names("nodes").get(fold(node_id))
+    if known is None:
+        return whole, node_id
+    foreign = known in base.nodes and not any(own_form_id(name, known) in base.forms for name in OWN_FORMS)
+    if foreign or fold(known) != fold(node_id):
         hint = f"Choose another id, such as my-{node_id.rpartition(':')[2]}."
-        raise InvalidInput("node_id", f"'{node_id}' already is the node {known} of the catalogue", hint=hint)
-    return base.with_folder(folder) if folder.is_dir() and any(folder.rglob("*.toml")) else base
+        raise InvalidInput("id", f"'{node_id}' already is the node {known} of the catalogue", hint=hint)
+    return whole, known
 
 
-def _node(
-    node_id: str, devices: tuple[str, int], host: dict[str, Any], catalogue: Catalogue, origin: Provenance
-) -> Node:
+def _node(node_id: str, gpu_id: str, stated: dict[str, Any], catalogue: Catalogue, origin: Provenance) -> Node:
     """The record of the machine: on a desk ("local:ID") or in a rack ("generic:ID"), else as its chip usually."""
     from inferprint.catalogue import Node, resolve_gpu
     from inferprint.quantities import Range
     from inferprint.rates.hosting import on_a_desk, why_not
 
-    gpu = resolve_gpu(catalogue, devices[0])
+    gpu = resolve_gpu(catalogue, gpu_id)
     if reason := why_not(gpu):
-        raise InvalidInput("gpu_id", reason, hint="Add a record of it with these values to DIR/gpus/.")
-    stated, old = node_id.partition(":")[0], catalogue.nodes.get(node_id)
-    # What was stated when the node was made stands until it is stated anew.
-    host = {name: getattr(old, name, None) if value is None else value for name, value in host.items()}
-    kg = host["host_embodied_kgco2e"]
-    return Node(
+        raise InvalidInput("--gpu", reason, hint="Add a record of it with these values to DIR/gpus/.")
+    cloud, usual = node_id.partition(":")[0], "local" if on_a_desk(gpu) else "generic"
+    new = Node(
         id=node_id,
-        cloud=stated if stated in ("local", "generic") else "local" if on_a_desk(gpu) else "generic",
+        cloud=cloud if cloud in ("local", "generic") else usual,
         instance=node_id.rpartition(":")[2],
-        gpu=gpu.id,
-        gpu_count=devices[1],
-        host_idle_power_w=host["host_idle_power_w"],
-        host_active_power_w=host["host_active_power_w"],
-        host_embodied_kgco2e=Range.exact(kg) if isinstance(kg, int | float) else kg,
-        use_life_years=host["use_life_years"],
-        active_share=host["active_share"],
+        gpu_count=1,
         provenance={"": origin},
     )
+    if "host_embodied_kgco2e" in stated:
+        stated = {**stated, "host_embodied_kgco2e": Range.exact(stated["host_embodied_kgco2e"])}
+    # What was stated when the node was made stands until it is stated anew.
+    old = catalogue.nodes.get(node_id, new)
+    node = replace(old, gpu=gpu.id, engine=None, provenance={"": origin}, **stated)
+    _check_host(node)
+    return node
 
 
-def _as_dict(own: Own, written: list[Path]) -> dict[str, Any]:
+def _check_host(node: Node) -> None:
+    """Refuse a host that draws less at work than without."""
+    idle, active = node.host_idle_power_w, node.host_active_power_w
+    if idle is not None and active is not None and active < idle:
+        raise InvalidInput(
+            "--host-active-power-w",
+            f"{active:g} W at work is less than the {idle:g} W without",
+            hint="State both: --host-idle-power-w W --host-active-power-w W.",
+        )
+
+
+def _notes(node: Node, kept: Iterable[Observation]) -> list[str]:
+    """What to look at again: rows measured on fewer accelerators than the node holds."""
+    counts = {(item.source, item.row_id): item.setup.gpu_count or 1 for item in kept if item.setup.gpu_id == node.gpu}
+    fewer = {count for count in counts.values() if count < node.gpu_count}
+    if not fewer:
+        return []
+    rows = sum(count in fewer for count in counts.values())
+    used = " or ".join(str(count) for count in sorted(fewer))
+    which = "all rows" if rows == len(counts) else f"{rows} of {len(counts)} rows"
+    held = f"{node.gpu_count} accelerators of {node.id}"
+    return [f"{which} were measured on {used} of the {held}; --gpu-count says how many it holds"]
+
+
+def _as_dict(own: Own, written: list[Path], former: Former | None, notes: list[str]) -> dict[str, Any]:
     """What was made, as plain data."""
     return {
         "node": own.node.id,
         "engine": own.node.engine,
+        "replaces": None if former is None else _former_as_dict(former),
+        "notes": notes,
         "files": [str(path) for path in written],
         "forms": [_form(item) for item in own.forms],
         "general": own.general,
         "refused": [{"row_id": item.row_id, "quantity": item.quantity, "reason": item.reason} for item in own.refused],
     }
+
+
+def _former_as_dict(former: Former) -> dict[str, Any]:
+    changed = {name: {"from": before, "to": after} for name, (before, after) in former.changed.items()}
+    return {**asdict(former), "changed": changed}
 
 
 def _form(item: OwnForm) -> dict[str, Any]:
@@ -181,16 +233,18 @@ def _form(item: OwnForm) -> dict[str, Any]:
     }
 
 
-def _as_text(own: Own, written: list[Path]) -> str:
+def _as_text(own: Own, written: list[Path], former: Former | None, notes: list[str]) -> str:
     """What was made, for reading."""
     lines = [f"{own.node.id}: {own.node.gpu_count} x {own.node.gpu}, {own.node.engine}"]
+    lines += [] if former is None else [f"  {_former_as_text(own.node.id, former)}"]
+    lines += [f"  {note}" for note in notes]
     lines += [
         f"  {form['form']}: {form['rows']} rows of {form['configurations']} loads; median error with the load left"
         f" out {form['own_mdape_pct']:.1f} %, before {form['general_mdape_pct']:.1f} %"
         for form in map(_form, own.forms)
     ]
     lines += [
-        f"  {name}: the general form stays, as there is too little energy to learn from: {reason}"
+        f"  {name}: not fitted: {reason}; energy is the node's own time at the power that is expected of such devices"
         for name, reason in own.general.items()
     ]
     if own.refused:
@@ -199,3 +253,22 @@ def _as_text(own: Own, written: list[Path]) -> str:
     return "\n".join(
         [*lines, f"use it: inferprint estimate MODEL --node {own.node.id} --catalog {written[0].parents[1]} ..."]
     )
+
+
+def _former_as_text(node_id: str, former: Former) -> str:
+    """What a node replaces, in a line."""
+    parts = [f"replaces {node_id} of {former.date}"]
+    if former.rows:
+        parts[0] += f", fitted to {next(iter(former.rows.values()))} rows"
+    if former.kept:
+        parts.append("kept from it: " + ", ".join(f"{name} {_shown(value)}" for name, value in former.kept.items()))
+    if former.changed:
+        changes = (f"{name} {_shown(old)} to {_shown(new)}" for name, (old, new) in former.changed.items())
+        parts.append("changed: " + ", ".join(changes))
+    if former.lost:
+        parts.append(f"lost: {', '.join(former.lost)}, for which these rows are too few")
+    return "; ".join(parts)
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,157 @@
+"""Energy of a fresh, a cached and an output token, measured and by the forms.
+
+No row measures them alone: a fresh token is its share of a prompt that is computed, a cached one the difference of two
+prompts that compute as many tokens, one of them after a prefix, and an output token its share of decoding.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+
+from inferprint.calibration.observations import Observation, Observations
+from inferprint.catalogue import Catalogue
+from inferprint.errors import InferprintError
+from inferprint.quantities import Range
+from inferprint.rates import MachineCard, MachineSetup, resolve_machine
+from inferprint.rates.draws import Array, bounds
+from inferprint.rates.ideal import text_features
+
+Token = Literal["fresh", "cached", "output"]
+
+SAME_LENGTH = 0.02
+"""Part by which two counts of computed tokens may differ and still be the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerToken:
+    """Energy of one kind of token, accelerators alone.
+
+    Attributes
+    ----------
+    n_in_tokens, n_cached_tokens, concurrency
+        Of the requests: prompt, its part from a cache, and requests in flight.
+    measured_j, form_j
+        Per token [J]: mean of the rows, and by the forms in use with its 95 % bounds.
+    n_rows
+        Rows behind it; of a cached token, those with the prefix.
+    """
+
+    token: Token
+    model_id: str
+    gpu: str
+    gpu_count: int
+    precision: str
+    n_in_tokens: float
+    n_cached_tokens: float
+    concurrency: float
+    measured_j: float
+    form_j: Range
+    n_rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        form = {"value": self.form_j.value, "low": self.form_j.low, "high": self.form_j.high}
+        return {**asdict(self), "form_j": form}
+
+
+Drawn = Callable[[Observation], Array]
+"""Energy of the request of an observation by the forms [J], with its draws."""
+
+
+def energy_per_token(observations: Observations, catalogue: Catalogue) -> list[PerToken]:
+    """Energy per fresh, cached and output token of all rows that measure it, by model, machine and lengths.
+
+    Rows that the cards refuse are left out: `validate` says why.
+    """
+
+    @cache
+    def card_of(setup: MachineSetup) -> MachineCard:
+        return resolve_machine(catalogue, setup)
+
+    def drawn(item: Observation) -> Array:
+        card = card_of(item.setup)
+        features = text_features(catalogue, catalogue.models[card.model], item.tokens, card.window, item.cached)
+        found: Array = card.draws.energy @ features
+        return found
+
+    kept: dict[tuple[object, ...], list[Observation]] = defaultdict(list)
+    for item in [*observations.of("prompt_energy"), *observations.of("energy_per_output_token")]:
+        try:
+            drawn(item)
+        except InferprintError:
+            continue
+        # What is cached is told by the row; as a technique it would make two machines of one.
+        kept[item.quantity, replace(item.setup, techniques=()), item.tokens, item.cached].append(item)
+    prompts = [rows for key, rows in kept.items() if key[0] == "prompt_energy"]
+    answers = [rows for key, rows in kept.items() if key[0] == "energy_per_output_token"]
+    found = [*_fresh(prompts, drawn), *_cached(prompts, drawn), *_output(answers, drawn)]
+    return sorted(found, key=lambda row: (row.model_id, row.gpu, row.precision, ORDER[row.token]))
+
+
+ORDER = {"fresh": 0, "cached": 1, "output": 2}
+
+
+def _fresh(groups: Iterable[Sequence[Observation]], drawn: Drawn) -> Iterator[PerToken]:
+    """Prompts of which nothing was cached, by their tokens."""
+    for rows in groups:
+        first = rows[0]
+        if not first.cached:
+            count = first.tokens[0]
+            measured = fmean(row.measured for row in rows) / count
+            yield _row("fresh", first, measured, drawn(first) / count, len(rows))
+
+
+def _cached(groups: Sequence[Sequence[Observation]], drawn: Drawn) -> Iterator[PerToken]:
+    """Prompts after a prefix, less those without one that compute as many tokens, by the prefix's tokens."""
+    for rows in groups:
+        first = rows[0]
+        fresh = first.tokens[0] - first.cached
+        alone = [
+            other
+            for other in groups
+            if not other[0].cached
+            and _machine(other[0]) == _machine(first)
+            and abs(other[0].tokens[0] / fresh - 1 if fresh else 1.0) <= SAME_LENGTH
+        ]
+        if first.cached and alone:
+            without = alone[0]
+            measured = fmean(row.measured for row in rows) - fmean(row.measured for row in without)
+            of_form = drawn(first) - drawn(without[0])
+            yield _row("cached", first, measured / first.cached, of_form / first.cached, len(rows))
+
+
+def _output(groups: Iterable[Sequence[Observation]], drawn: Drawn) -> Iterator[PerToken]:
+    """What is decoded, with its share of the prompt where that was computed."""
+    for rows in groups:
+        first = rows[0]
+        measured = fmean(row.measured for row in rows)
+        yield _row("output", first, measured, drawn(first) / first.tokens[1], len(rows))
+
+
+def _machine(item: Observation) -> tuple[object, ...]:
+    return item.source, replace(item.setup, techniques=(), traffic=None)
+
+
+def _row(token: Token, item: Observation, measured_j: float, of_form: Array, count: int) -> PerToken:
+    setup = item.setup
+    value, low, high = np.array(bounds(of_form)).tolist()
+    return PerToken(
+        token=token,
+        model_id=setup.model_id,
+        gpu=setup.gpu_id or "",
+        gpu_count=setup.gpu_count or 1,
+        precision=setup.precision or "published",
+        n_in_tokens=item.tokens[0],
+        n_cached_tokens=item.cached,
+        concurrency=setup.batch_size or 1.0,
+        measured_j=measured_j,
+        form_j=Range(value, low, high),
+        n_rows=count,
+    )
