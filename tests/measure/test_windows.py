@@ -13,28 +13,66 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferprint.errors import MeterProblem
+from inferprint.measure.meters import windows
 from inferprint.measure.meters.base import Boundary, Reading
 from inferprint.measure.meters.integrated import Power, PowerMeter, energy_of
 from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, attribute, energy_between
 
 
+class Clock:
+    """The time of a test: it passes when somebody waits, and nothing depends on how fast the machine is."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 class Counter:
     """A counter of a steady power that shows a new value every `step_s`."""
 
-    name, boundary = "counter", "gpu_only"
+    name = "counter"
 
-    def __init__(self, watts: float, step_s: float, spoil: Callable[[float, float], float] | None = None) -> None:
-        self.watts, self.resolution_s, self.spoil = watts, step_s, spoil
-        self.begin = time.monotonic()
+    def __init__(
+        self, clock: Clock, watts: float, step_s: float, spoil: Callable[[float, float], float] | None = None
+    ) -> None:
+        self.clock, self.watts, self.resolution_s, self.spoil = clock, watts, step_s, spoil
+        self.begin = clock.now
         self.boundary: Boundary = "gpu_only"
 
     def read(self) -> Reading:
-        passed = time.monotonic() - self.begin
+        passed = self.clock.now - self.begin
         joules = self.watts * self.resolution_s * math.floor(passed / self.resolution_s)
         return Reading(self.begin + passed, self.spoil(passed, joules) if self.spoil else joules)
 
     def close(self) -> None:
         pass
+
+
+class Looking(Recorder):
+    """A recorder that looks when it is waited for, and not in a thread."""
+
+    def __init__(self, meter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(meter)
+        self.clock = meter.clock
+        self.stall_s = 0.0
+        monkeypatch.setattr(windows, "time", self.clock)
+        monkeypatch.setattr(self._stopped, "wait", self.wait)
+        self._look()
+
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+        if self.stall_s > 0:
+            self.stall_s -= seconds
+        else:
+            self._look()
+
+    def look_for(self, seconds: float) -> float:
+        """Look again and again for a while; the moment of its end."""
+        for _ in range(round(seconds / self._pause_s())):
+            self.wait(self._pause_s())
+        return self.clock.now
 
 
 def steady(watts: float, seconds: int, per_s: int = 10) -> list[Reading]:
@@ -107,13 +145,25 @@ def test_a_counter_may_be_read_late_but_not_stand_still() -> None:
     late = [*steady(100, 10), *steady(100, 60)[112:]]  # not read for 1.1 s
     with pytest.raises(MeterProblem, match=r"no new value for 1\.2 s"):
         energy_between(late, 1, 59)
-    assert energy_between(late, 1, 59, counted=True).joules == pytest.approx(5800.0)
-    assert energy_between(late, 8, 15, counted=True).joules == pytest.approx(700.0)
-    with pytest.raises(MeterProblem, match=r"no new value for 1\.2 s"):
-        energy_between(late, 10.5, 15, counted=True)
+    assert energy_between(late, 1, 59, read_as="counter").joules == pytest.approx(5800.0)
+    assert energy_between(late, 8, 15, read_as="counter").joules == pytest.approx(700.0)
+    with pytest.raises(MeterProblem, match=r"was not read for 1\.2 s of the 4\.5 s") as error:
+        energy_between(late, 10.5, 15, read_as="counter")
+    assert "measure 24 s at least" in error.value.hint
+    assert energy_between(late, 10.5, 40, read_as="counter").watts == pytest.approx(100.0)
     stood = [*steady(100, 10), Reading(11.0, 1000.0), *(Reading(1.1 + r.at_s, r.joules) for r in steady(100, 60)[101:])]
     with pytest.raises(MeterProblem, match="no new value for 1 s after 1000 J"):
-        energy_between(stood, 8, 15, counted=True)
+        energy_between(stood, 8, 15, read_as="counter")
+
+
+def test_power_that_was_not_looked_at_is_interpolated_for_a_small_part() -> None:
+    late = [*steady(100, 10), *steady(100, 60)[112:]]
+    assert energy_between(late, 1, 59, read_as="power").joules == pytest.approx(5800.0)
+    with pytest.raises(MeterProblem, match=r"was not read for 1\.2 s of the 7 s"):
+        energy_between(late, 8, 15, read_as="power")
+    often = [reading for reading in steady(100, 60) if reading.at_s % 10 < 9]
+    with pytest.raises(MeterProblem, match=r"was not read for 5\.5 s of the 49 s"):
+        energy_between(often, 5, 54, read_as="power")
 
 
 def test_a_short_window_may_be_flagged() -> None:
@@ -142,42 +192,99 @@ def test_what_cannot_be_shared_out(total: float, shares: list[float]) -> None:
         attribute(total, shares)
 
 
-def test_a_recorder_knows_windows_of_the_past() -> None:
-    with Recorder(Counter(250.0, 0.02)) as recorder:
-        start = time.monotonic() + 0.05
-        time.sleep(0.75)
-        end = time.monotonic()
-        window = recorder.window(start, end)
-    assert window.joules == pytest.approx(250.0 * (end - start), rel=0.1)
-    assert recorder.window(start, end).joules == pytest.approx(window.joules, rel=1e-9)
+def test_a_recorder_knows_windows_of_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Looking(Counter(Clock(), 250.0, 0.1), monkeypatch)
+    start = recorder.look_for(1.0)
+    end = recorder.look_for(5.0)
+    recorder.look_for(1.0)
+    window = recorder.window(start, end)
+    assert window.joules == pytest.approx(250.0 * (end - start), rel=0.02)
+    assert recorder.window(start, end) == window
 
 
-def test_a_recorder_of_a_counter_that_stops() -> None:
-    stopped = Counter(250.0, 0.02, spoil=lambda passed, joules: min(joules, 100.0))
-    with Recorder(stopped) as recorder:
-        time.sleep(1.0)
-        with pytest.raises(MeterProblem, match="stands still at 100 J"):
-            recorder.window(stopped.begin + 0.1, time.monotonic())
+def test_a_window_waits_for_its_end_and_for_a_machine_that_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Looking(Counter(Clock(), 250.0, 0.1), monkeypatch)
+    start = recorder.look_for(1.0)
+    end = recorder.look_for(200.0)
+    recorder.stall_s = 8.0
+    assert recorder.window(start, end).watts == pytest.approx(250.0, rel=0.01)
+    assert recorder.clock.now == pytest.approx(end + 8.0, abs=0.2)
 
 
-def test_a_recorder_of_a_counter_that_is_reset() -> None:
-    reset = Counter(250.0, 0.02, spoil=lambda passed, joules: joules if passed < 0.5 else joules - 100.0)
-    with Recorder(reset) as recorder:
-        time.sleep(0.8)
-        with pytest.raises(MeterProblem, match="runs backwards"):
-            recorder.window(reset.begin + 0.1, time.monotonic())
+def test_a_recorder_that_hardly_looked_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Looking(Counter(Clock(), 250.0, 0.1), monkeypatch)
+    start = recorder.look_for(1.0)
+    end = recorder.look_for(5.0)
+    recorder.stall_s = 8.0
+    with pytest.raises(MeterProblem, match=r"was not read for 8\S* s of the 5 s.*too busy"):
+        recorder.window(start, end)
+
+
+def test_a_recorder_of_a_counter_that_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = Counter(Clock(), 250.0, 0.1, spoil=lambda passed, joules: min(joules, 500.0))
+    recorder = Looking(stopped, monkeypatch)
+    end = recorder.look_for(10.0)
+    with pytest.raises(MeterProblem, match="stands still at 500 J"):
+        recorder.window(stopped.begin + 0.5, end)
+
+
+def test_a_recorder_of_a_counter_that_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = Counter(Clock(), 250.0, 0.1, spoil=lambda passed, joules: joules if passed < 5 else joules - 1000.0)
+    recorder = Looking(reset, monkeypatch)
+    end = recorder.look_for(10.0)
+    with pytest.raises(MeterProblem, match="runs backwards"):
+        recorder.window(reset.begin + 0.5, end)
+
+
+def test_a_meter_that_cannot_be_read_for_a_moment_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A problem at a window's end is none where the meter comes back; energy before it is kept where it does not."""
+    gone = [(5.0, 5.3), (20.0, math.inf)]
+
+    def away(passed: float, joules: float) -> float:
+        if any(begin <= passed < end for begin, end in gone):
+            raise MeterProblem("the driver does not answer")
+        return joules
+
+    recorder = Looking(Counter(Clock(), 250.0, 0.1, spoil=away), monkeypatch)
+    start = recorder.look_for(1.0)
+    end = recorder.look_for(4.1)
+    assert recorder.window(start, end, flag_short=True).watts == pytest.approx(250.0, rel=0.1)
+    until = recorder.look_for(12.0)
+    recorder.look_for(10.0)
+    assert recorder.window(start, until).watts == pytest.approx(250.0, rel=0.02)
+    with pytest.raises(MeterProblem, match="the driver does not answer"):
+        recorder.window(start, recorder.clock.now)
+
+
+def waited(enough: Callable[[], bool]) -> None:
+    """Wait for a thread, however slow the machine is."""
+    until = time.monotonic() + 60
+    while not enough():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_a_recorder_reads_in_the_background() -> None:
+    class Steady(Counter):
+        def read(self) -> Reading:
+            now = time.monotonic()
+            return Reading(now, 250.0 * now)
+
+    with Recorder(Steady(Clock(), 250.0, 0.01), interval_s=0.001) as recorder:
+        waited(lambda: len(recorder.readings()) > 20)
+    count = len(recorder.readings())
+    assert "meter" not in {thread.name for thread in threading.enumerate()}
+    assert len(recorder.readings()) == count
 
 
 def test_power_is_integrated_in_the_background() -> None:
-    meter = PowerMeter("power", "gpu_only", lambda: Power(time.monotonic(), 320.0), 0.01)
+    meter = PowerMeter("power", "gpu_only", lambda: Power(time.monotonic(), 320.0), 0.001)
     try:
-        with Recorder(meter) as recorder:
-            start = time.monotonic()
-            time.sleep(0.5)
-            end = time.monotonic()
-            assert recorder.window(start, end).watts == pytest.approx(320.0, rel=1e-9)
+        waited(lambda: len(meter.readings()) > 20)
     finally:
         meter.close()
+    readings = meter.readings()
+    assert readings[-1].joules == pytest.approx(320.0 * (readings[-1].at_s - readings[0].at_s), rel=1e-9)
     assert "power" not in {thread.name for thread in threading.enumerate()}
 
 

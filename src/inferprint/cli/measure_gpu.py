@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
-from inferprint.errors import InvalidInput, MeterProblem
+from inferprint.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from inferprint.catalogue import Gpu
     from inferprint.measure.gpu.device import Device
     from inferprint.measure.gpu.plan import GpuPlan
     from inferprint.measure.gpu.run import Outcome, Summary, Watch
@@ -63,19 +64,25 @@ def gpu_command(out: Path, add: bool, as_json: bool, **options: Any) -> None:
     Blocks of a model's shape get random weights; where not all layers fit, some are timed and scaled, and the row says
     so. Idle power comes first, empty and with weights; each point is a row as it ends; interrupted, it keeps the rows.
     """
-    from inferprint.measure.gpu.device import need_torch
+    from inferprint.catalogue import resolve_gpu, resolve_model
     from inferprint.measure.gpu.shapes import shape_of
+    from inferprint.measure.meters.chosen import check_asked, metered
     from inferprint.measure.observations import ObservationWriter
 
+    # What was asked for comes first: PyTorch takes a while to load, and is no cure for a name that is wrong.
     catalogue = catalogue_of(options["catalog"])
-    need_torch()
+    gpu = resolve_gpu(catalogue, options["gpu"])
+    models = [resolve_model(catalogue, name).model for name in options["models"] or (DEFAULT_MODEL,)]
+    check_asked(options["asked"])
     plan = _plan_of(options)
-    models = [_model_of(catalogue, name) for name in options["models"] or (DEFAULT_MODEL,)]
     shapes = [(model.id, shape_of(model, options["vocabulary"])) for model in models]
-    device, gpu = _device_of(catalogue, options)
+    device = _device_of(gpu, options)
     summaries: list[Summary] = []
-    with _meter_of(options["asked"], device) as meter, ObservationWriter(out, add=add) as writer:
-        interrupted = _ran(lambda: _run_all(shapes, (device, gpu), plan, writer, meter, options, summaries))
+    with (
+        metered(options["asked"], (_own_meter(device),), _say) as meter,
+        ObservationWriter(out, add=add) as writer,
+    ):
+        interrupted = _ran(lambda: _run_all(shapes, (device, gpu.id), plan, writer, meter, options, summaries))
     _show(summaries, out, as_json)
     if interrupted:
         print(f"interrupted: {len(writer.rows)} rows are in {out}", file=sys.stderr)
@@ -138,61 +145,39 @@ def _ran(run: Callable[[], object]) -> bool:
     return False
 
 
-def _model_of(catalogue: Any, name: str) -> Any:
-    from inferprint.catalogue import resolve_model
-
-    return resolve_model(catalogue, name).model
-
-
 def _plan_of(options: dict[str, Any]) -> GpuPlan:
     from inferprint.measure.gpu.plan import GpuPlan
 
     names = ("batches", "prompt_tokens", "context_tokens")
     lists = {name: options[name] for name in names if options[name] is not None}
     if options["idle_seconds"] < 0:
-        raise InvalidInput("idle_seconds", f"{options['idle_seconds']:g} s is below 0")
+        raise InvalidInput("--idle-seconds", f"{options['idle_seconds']:g} s is below 0")
     same = ("answer_tokens", "repeats", "seconds_per_point", "max_seconds", "layers")
     return GpuPlan(**lists, **{name: options[name] for name in same})
 
 
-def _device_of(catalogue: Any, options: dict[str, Any]) -> tuple[Device, str]:
-    """The device and the accelerator's id; sets the precision where none was asked for."""
-    from inferprint.catalogue import resolve_gpu
+def _device_of(gpu: Gpu, options: dict[str, Any]) -> Device:
+    """The device that is the accelerator which was named; sets the precision where none was asked for."""
     from inferprint.measure.gpu.device import open_device
 
-    gpu = resolve_gpu(catalogue, options["gpu"])
     device = open_device(options["device"])
     if (device.kind == "cpu") != (gpu.device_class == "cpu"):
         raise InvalidInput(
-            "gpu",
+            "--gpu",
             f"PyTorch computes on {device.kind} here, and {gpu.id} is of the class {gpu.device_class}",
             hint="Name what computes with --gpu, or choose it with --device.",
         )
     options["precision"] = options["precision"] or ("fp32" if device.kind == "cpu" else "bf16")
-    return device, gpu.id
+    return device
 
 
-@contextmanager
-def _meter_of(asked: str | None, device: Device) -> Iterator[Meter | None]:
-    """The meter that was asked for, or the device's own where this machine has one."""
-    from inferprint.measure.meters.base import open_meter
+def _own_meter(device: Device) -> str:
+    """The meter of the first device, which is where PyTorch computes."""
+    return {"cuda": "amd:0" if device.is_amd else "nvidia:0", "mps": "apple", "cpu": "rapl"}[device.kind]
 
-    own = {"cuda": "amd:0" if device.is_amd else "nvidia:0", "mps": "apple", "cpu": "rapl"}[device.kind]
-    meter = None
-    if asked is not None and asked != "none":
-        meter = open_meter(asked)
-    elif asked is None:
-        try:
-            meter = open_meter(own)
-        except MeterProblem as problem:
-            print(f"no meter of this device: {problem.message}", file=sys.stderr)
-    if meter is not None:
-        print(f"meter: {meter.name} ({meter.boundary})", file=sys.stderr)
-    try:
-        yield meter
-    finally:
-        if meter is not None:
-            meter.close()
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 @contextmanager
@@ -205,7 +190,7 @@ def _watch() -> Iterator[Watch]:
             print(f"no row for {outcome.point}: {outcome.reason}", file=sys.stderr)
 
     with progress("points") as report:
-        yield Watch(say=lambda text: print(text, file=sys.stderr), progress=report, done=done)
+        yield Watch(say=_say, progress=report, done=done)
 
 
 HEADINGS = ("batch", "in", "cached", "out", "step ms", "tokens/s", "J/request", "J/token")

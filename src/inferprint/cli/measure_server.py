@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inferprint.cli.options import CATALOG, JSON, catalogue_of, estimator_of
-from inferprint.errors import InvalidInput
+from inferprint.errors import InvalidInput, UnknownName
 
 if TYPE_CHECKING:
-    from inferprint.catalogue import Catalogue
+    from inferprint.catalogue import Catalogue, Gpu
     from inferprint.measure.meters.base import Boundary
-    from inferprint.measure.meters.windows import Recorder, Window
+    from inferprint.measure.meters.windows import Window
     from inferprint.measure.observations import ObservationWriter, Row
     from inferprint.measure.server_metrics import ModelSpan, Server, Setup, Share
 
@@ -54,7 +54,12 @@ class Measured:
 @click.option("--every", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Between two scrapes [s].")
 @click.option("--start", metavar="TIME", help="Of the first scrape, where files have no timestamps.")
 @click.option("--end", metavar="TIME", help="Of the last one.")
-@click.option("--meter", "asked", metavar="KIND[:ARG]", help="Energy meter of all that serves, or none.")
+@click.option(
+    "--meter",
+    "asked",
+    metavar="KIND[:ARG]",
+    help="Energy meter of all that serves, or none; that of the GPU by default.",
+)
 @click.option(
     "--power", metavar="FILE", type=click.Path(path_type=Path), help="Recorded power: wall CSV, or Prometheus JSON."
 )
@@ -64,7 +69,9 @@ class Measured:
     "--by", type=click.Choice(["card", "time"]), default="card", show_default=True, help="How energy is shared out."
 )
 @click.option("--yes", is_flag=True, help="Scrape without asking a server that is not on this machine.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Observations to write.")
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path), help="Observations to write; without it none are kept."
+)
 @click.option("--append", "add", is_flag=True, help="Add to a file that is there.")
 @CATALOG
 @JSON
@@ -74,10 +81,13 @@ def server_command(
     """Measure what a running vLLM or SGLang serves, by its metrics: at URLs of /metrics for a while, or in FILEs.
 
     Tokens, requests and times become a row for each model; metered energy is shared out among models and their
-    prompt, cached and output tokens, so that the shares add up to the meter.
+    prompt, cached and output tokens, so that the shares add up to the meter. Without --out they are shown, and kept
+    nowhere.
     """
+    from inferprint.measure.meters.chosen import check_asked
     from inferprint.measure.observations import ObservationWriter
 
+    check_asked(options["asked"])
     if out is None:
         _measure(sources, options, None, catalog, as_json)
         return
@@ -93,11 +103,17 @@ def _measure(
     catalog: Path | None,
     as_json: bool,
 ) -> None:
+    from inferprint.catalogue import resolve_gpu, resolve_model, resolve_precision
     from inferprint.measure.server_metrics import model_spans, row_of
 
     catalogue = catalogue_of(catalog)
-    options["gpu"] = _known_gpu(catalogue, options["gpu"])
-    found = _polled(sources, options) if _are_urls(sources) else _recorded(sources, options)
+    gpu = resolve_gpu(catalogue, options["gpu"])
+    options["gpu"] = gpu.id
+    for text in options["models"]:
+        resolve_model(catalogue, text.rpartition("=")[2])
+    if options["precision"]:
+        options["precision"] = resolve_precision(catalogue, options["precision"]).id
+    found = _polled(sources, options, gpu, catalogue) if _are_urls(sources) else _recorded(sources, options)
     spans = [span for server in found.servers for span in model_spans(server)]
     setups = [_setup_of(span, spans, options, catalogue) for span in spans]
     shares = [] if found.energy is None else _shares(found.energy[0].joules, spans, setups, options["by"], catalog)
@@ -118,40 +134,50 @@ def _measure(
 def _are_urls(sources: Sequence[str]) -> bool:
     urls = [source.startswith(("http://", "https://")) for source in sources]
     if any(urls) and not all(urls):
-        raise InvalidInput("sources", "addresses and files together", hint="Give either.")
+        raise InvalidInput("URL|FILE", "addresses and files together", hint="Give either.")
     return all(urls)
-
-
-def _known_gpu(catalogue: Catalogue, name: str) -> str:
-    from inferprint.catalogue import resolve_gpu
-
-    return resolve_gpu(catalogue, name).id
 
 
 # --- where it comes from ----------------------------------------------------------------------------------------------
 
 
-def _polled(urls: Sequence[str], options: dict[str, Any]) -> Measured:
+def _polled(urls: Sequence[str], options: dict[str, Any], gpu: Gpu, catalogue: Catalogue) -> Measured:
     """Servers that were scraped for a while, with a meter that was read meanwhile."""
     from inferprint.measure.client import is_loopback
+    from inferprint.measure.meters.chosen import metered, usual_meters
+    from inferprint.measure.meters.windows import Recorder
     from inferprint.measure.server_metrics import poll
 
     elsewhere = [url for url in urls if not is_loopback(url)]
     if options["power"] is not None:
-        raise InvalidInput("power", "a file of power beside an address", hint="Name a meter: --meter wall:FILE.csv")
-    if elsewhere and not options["yes"]:
-        _ask(", ".join(elsewhere))
-    with _metered(options["asked"], here=not elsewhere) as recorder:
-        if recorder is not None:
-            time.sleep(SPARE_S)
-        with _told() as tell:
-            servers = poll(urls, options["seconds"], options["every"], tell=tell)
-        start_s, end_s = _span(servers)
-        if recorder is None:
-            return Measured(servers, start_s, end_s, None, "")
-        clock = time.monotonic() - time.time()
-        window = recorder.window(start_s + clock, end_s + clock, flag_short=True)
-        return Measured(servers, start_s, end_s, (window, recorder.meter.boundary), recorder.meter.name)
+        raise InvalidInput("--power", "a file of power beside an address", hint="Name a meter: --meter wall:FILE.csv")
+
+    def check(served: set[str]) -> None:
+        if served:
+            _models_of(served, options, catalogue)
+
+    count = None if options["gpus_of"] else options["gpu_count"] * len(urls)
+    with metered(options["asked"], usual_meters(gpu), _say, here=not elsewhere, count=count) as meter:
+        if elsewhere and not options["yes"]:
+            _ask(", ".join(elsewhere))
+        if meter is None:
+            _say("times only, without energy")
+        recorder = None if meter is None else Recorder(meter)
+        with recorder or nullcontext():
+            if recorder is not None:
+                time.sleep(SPARE_S)
+            with _told() as tell:
+                servers = poll(urls, options["seconds"], options["every"], tell=tell, check=check)
+            start_s, end_s = _span(servers)
+            if meter is None or recorder is None:
+                return Measured(servers, start_s, end_s, None, "")
+            clock = time.monotonic() - time.time()
+            window = recorder.window(start_s + clock, end_s + clock, flag_short=True)
+            return Measured(servers, start_s, end_s, (window, meter.boundary), meter.name)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _span(servers: Sequence[Server]) -> tuple[float, float]:
@@ -166,16 +192,16 @@ def _recorded(sources: Sequence[str], options: dict[str, Any]) -> Measured:
 
     if options["asked"] not in (None, "none"):
         hint = "Give its record with --power, or scrape the server while it is metered."
-        raise InvalidInput("meter", "a meter beside files: the span is over", hint=hint)
-    start, end = _moment("start", options["start"]), _moment("end", options["end"])
+        raise InvalidInput("--meter", "a meter beside files: the span is over", hint=hint)
+    start, end = _moment("--start", options["start"]), _moment("--end", options["end"])
     server = server_of_files([Path(source) for source in sources], start, end)
     start_s, end_s = _span([server])
     path = options["power"]
     if path is None:
-        print("no meter: times only; --power FILE adds energy", file=sys.stderr)
+        _say("times only, without energy: --power FILE adds it")
         return Measured([server], start_s, end_s, None, "")
     if options["power_unit"] not in WATTS:
-        raise InvalidInput("power_unit", f"'{options['power_unit']}' is unknown", hint=f"One of {', '.join(WATTS)}.")
+        raise InvalidInput("--power-unit", f"'{options['power_unit']}' is unknown", hint=f"One of {', '.join(WATTS)}.")
     series, boundary = readings_of(path, WATTS[options["power_unit"]])
     stated = options["power_boundary"]
     window = energy_of_span(series, start_s, end_s, path.name)
@@ -188,7 +214,7 @@ def _boundary(text: str) -> Boundary:
     for boundary in BOUNDARIES:
         if boundary == text:
             return boundary
-    raise InvalidInput("power_boundary", f"'{text}' is unknown", hint=f"One of {', '.join(BOUNDARIES)}.")
+    raise InvalidInput("--power-boundary", f"'{text}' is unknown", hint=f"One of {', '.join(BOUNDARIES)}.")
 
 
 def _moment(field: str, text: str | None) -> float | None:
@@ -202,31 +228,6 @@ def _moment(field: str, text: str | None) -> float | None:
             field, f"'{text}' is no time", hint="For example 2026-11-20T09:00:00Z, or seconds since 1970."
         )
     return found.timestamp()
-
-
-@contextmanager
-def _metered(asked: str | None, *, here: bool) -> Iterator[Recorder | None]:
-    """A recorder of the meter that was asked for, or of one that this machine has where it serves."""
-    from inferprint.measure.meters.base import find_meter, open_meter
-    from inferprint.measure.meters.windows import Recorder
-
-    meter = None
-    if asked and asked != "none":
-        meter = open_meter(asked)
-    elif asked is None and here:
-        meter, reasons = find_meter()
-        for reason in reasons if meter is None else ():
-            print(f"no meter: {reason}", file=sys.stderr)
-    if meter is None:
-        print("no meter: times only", file=sys.stderr)
-        yield None
-        return
-    print(f"meter: {meter.name} ({meter.boundary})", file=sys.stderr)
-    try:
-        with Recorder(meter) as recorder:
-            yield recorder
-    finally:
-        meter.close()
 
 
 @contextmanager
@@ -244,36 +245,48 @@ def _told() -> Iterator[Any]:
 
 def _ask(hosts: str) -> None:
     if not sys.stdin.isatty():
-        raise InvalidInput("sources", f"{hosts} is not on this machine, and nobody is there to ask", hint="Add --yes.")
+        raise InvalidInput("URL", f"{hosts} is not on this machine, and nobody is there to ask", hint="Add --yes.")
     click.confirm(f"Scrape {hosts}?", abort=True, err=True)
 
 
 # --- models and shares ------------------------------------------------------------------------------------------------
 
 
+def _models_of(served: set[str], options: dict[str, Any], catalogue: Catalogue) -> dict[str, str]:
+    """The model of the catalogue by its name at the server, which is the same by default."""
+    from inferprint.catalogue import resolve_model
+
+    named = _pairs("--model", options["models"], served)
+    for model in sorted(served - set(named)):
+        if not model:
+            raise InvalidInput("--model", "the server does not name its model", hint="Give --model ID.")
+        try:
+            resolve_model(catalogue, model)
+        except UnknownName as error:
+            raise InvalidInput(
+                "--model",
+                f"the server calls its model '{model}', which the catalogue does not know",
+                hint=f"Say which it is: --model '{model}=ID'. {error.hint}",
+            ) from error
+    return {model: named.get(model, model) for model in served}
+
+
 def _setup_of(span: ModelSpan, spans: Sequence[ModelSpan], options: dict[str, Any], catalogue: Catalogue) -> Setup:
-    """How a model is served, by what was stated; its name at the server is that of the catalogue by default."""
-    from inferprint.catalogue import resolve_model, resolve_precision
+    """How a model is served, by what was stated."""
     from inferprint.measure.server_metrics import Setup
 
     served = {span.model for span in spans}
-    named = _pairs("model", options["models"], served)
-    counts = _pairs("gpus_of", options["gpus_of"], served)
-    model = named.get(span.model, span.model)
-    if not model:
-        raise InvalidInput("model", f"{span.server} does not name its model", hint="Give --model ID.")
-    resolve_model(catalogue, model)
+    counts = _pairs("--gpus-of", options["gpus_of"], served)
     try:
         count = int(counts.get(span.model, options["gpu_count"]))
     except ValueError:
-        raise InvalidInput("gpus_of", f"'{counts[span.model]}' is no number", hint="SERVED=N") from None
-    precision = options["precision"]
+        raise InvalidInput("--gpus-of", f"'{counts[span.model]}' is no number", hint="SERVED=N") from None
     return Setup(
-        model_id=model,
+        model_id=_models_of(served, options, catalogue)[span.model],
         gpu=options["gpu"],
         gpu_count=count,
         tensor_parallel=options["tensor_parallel"],
-        precision=resolve_precision(catalogue, precision).id if precision else None,
+        precision=options["precision"],
         engine=options["engine"],
         engine_version=options["engine_version"],
     )

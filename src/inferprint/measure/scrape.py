@@ -62,7 +62,10 @@ def fetch(url: str, *, timeout_s: float = TIMEOUT_S) -> tuple[float, str]:
     moment = (begin + time.monotonic()) / 2
     if answer.status != 200:
         hint = "It is asked where it was named, and not followed elsewhere." if 300 <= answer.status < 400 else ""
-        raise MeterProblem(f"{url} answers {answer.status} {answer.reason}", hint=hint or "Check the path.")
+        raise MeterProblem(
+            f"{url} answers {answer.status} {answer.reason}",
+            hint=hint or "Check the path, which is /metrics with most servers, and that the server shows its metrics.",
+        )
     if len(body) > MOST_BYTES:
         raise MeterProblem(f"{url} answers with over {MOST_BYTES // 2**20} MiB", hint="Name an address of metrics.")
     return moment, body.decode("utf-8", errors="replace")

@@ -3,6 +3,11 @@
 Counters say how many tokens and requests there were; sums of times over the span say by Little's law how many were in
 progress. The energy of the span is shared out among models, and within a model among prompt, cached and output tokens,
 so that the shares add up to the meter.
+
+Names of metrics are those of vllm-project/vllm, vllm/v1/metrics/loggers.py, and sgl-project/sglang,
+python/sglang/srt/observability/metrics_collector.py (before: python/sglang/srt/metrics/collector.py; its first ones:
+docs/references/production_metrics.md). Both may split a metric by more labels from version to version, such as
+`is_streaming` and `cache_source`, which add up.
 """
 
 from __future__ import annotations
@@ -39,6 +44,9 @@ By = Literal["card", "time"]
 COPIES = frozenset({"tp_rank", "pp_rank", "moe_ep_rank"})
 """Labels of ranks that count the same requests each."""
 
+PRIORITY = "priority"
+"""Label by which SGLang splits its gauges where it schedules by priority; empty in the series that is their sum."""
+
 LEAST_SCRAPES = 10
 """Scrapes from which on the mean of the gauge of running requests is taken, and not Little's law."""
 
@@ -55,7 +63,7 @@ class ServerCounters(Counters):
     engine
         Its name.
     in_progress
-        Gauge of running requests.
+        Gauges of running requests, best first.
     per_token
         Histograms of the time between tokens, best first.
     queue, prefill, decode
@@ -63,7 +71,7 @@ class ServerCounters(Counters):
     """
 
     engine: str
-    in_progress: str
+    in_progress: Names
     per_token: Names
     queue: str | None = None
     prefill: str | None = None
@@ -73,7 +81,7 @@ class ServerCounters(Counters):
         """All series to read."""
         histograms = [name for name in (*self.per_token, self.queue, self.prefill, self.decode) if name]
         sums = {f"{name}_{part}" for name in histograms for part in ("sum", "count")}
-        return super().names() | sums | {created_name(name) for name in sums} | {self.in_progress}
+        return super().names() | sums | {created_name(name) for name in sums} | {*self.in_progress}
 
 
 def _with_times(base: Counters, **times: Any) -> ServerCounters:
@@ -84,7 +92,7 @@ SERVERS = (
     _with_times(
         VLLM_COUNTERS,
         engine="vllm",
-        in_progress="vllm:num_requests_running",
+        in_progress=("vllm:num_requests_running",),
         per_token=(
             "vllm:request_time_per_output_token_seconds",
             "vllm:inter_token_latency_seconds",
@@ -97,7 +105,8 @@ SERVERS = (
     _with_times(
         SGLANG_COUNTERS,
         engine="sglang",
-        in_progress="sglang:num_running_reqs",
+        # The second is that of versions of 2024.
+        in_progress=("sglang:num_running_reqs", "sglang:num_requests_running"),
         per_token=("sglang:inter_token_latency_seconds", "sglang:time_per_output_token_seconds"),
         queue="sglang:queue_time_seconds",
     ),
@@ -127,11 +136,27 @@ class Server:
 def _server_of(begins: Callable[[str], bool], name: str) -> ServerCounters:
     """The server whose metrics are there."""
     found = [server for server in SERVERS if begins(server.prefix)]
-    if len(found) != 1:
-        what = "metrics of several servers" if found else "no metrics of a model server that is known"
-        prefixes = " or ".join(server.prefix for server in SERVERS)
-        raise MeterProblem(f"{name} has {what}", hint=f"Expected names that begin with {prefixes}.")
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    known = "This reads vLLM and SGLang"
+    if found:
+        raise MeterProblem(f"{name} has metrics of several servers", hint=f"{known}: name the address of one.")
+    other = next((title for prefix, title in OTHERS.items() if begins(prefix)), None)
+    what = f"metrics of {other}" if other else "no metrics of a model server that is known"
+    prefixes = " or ".join(server.prefix for server in SERVERS)
+    raise MeterProblem(
+        f"{name} has {what}",
+        hint=f"{known}, by metrics that begin with {prefixes}; inferprint measure endpoint measures any server that "
+        "speaks the API of OpenAI.",
+    )
+
+
+OTHERS: Mapping[str, str] = {
+    "llamacpp:": "llama.cpp",
+    "tgi_": "text-generation-inference",
+    "trtllm_": "TensorRT-LLM",
+}
+"""Servers that are known and not read, by what the names of their metrics begin with."""
 
 
 def _without_copies(values: Mapping[Series, float]) -> dict[Series, float]:
@@ -189,7 +214,7 @@ def server_of_files(paths: Sequence[Path], start_s: float | None = None, end_s: 
     if any(at is None for at, _ in found):
         if start_s is None or end_s is None:
             raise InvalidInput(
-                "start", f"{name} says not when it was scraped", hint="Give --start TIME and --end TIME."
+                "--start", f"{name} says not when it was scraped", hint="Give --start TIME and --end TIME."
             )
         found = [(start_s, found[0][1]), (end_s, found[-1][1])]
     stamped = [Scrape(_seconds(at), _without_copies(values)) for at, values in found if at is not None]
@@ -222,6 +247,7 @@ def poll(
     every_s: float,
     *,
     tell: Callable[[float], None] = lambda _: None,
+    check: Callable[[set[str]], None] = lambda _: None,
 ) -> list[Server]:
     """Scrape servers for a while; an interrupt ends it early and keeps what was scraped.
 
@@ -233,6 +259,8 @@ def poll(
         How long, and the time between two scrapes [s].
     tell
         Called after each with the time that has passed [s].
+    check
+        Called after the first with the names of the models, of which there may be none yet: what it raises ends it.
 
     Raises
     ------
@@ -250,10 +278,16 @@ def poll(
                 raise
             break
         except MeterProblem as problem:
+            if not number:
+                raise
             passed = time.monotonic() - begin
             raise MeterProblem(f"{problem.message}, {passed:.3g} s after the beginning", hint=problem.hint) from problem
         for url, (at_s, text) in answers.items():
             texts[url].append((at_s + clock, text))
+        if not number:
+            # What does not do is to be known at once, and not after all the time.
+            first = [server_of_texts(url, found) for url, found in texts.items()]
+            check({_model_of(series) for server in first for series in server.scrapes[0].values} - {""})
         tell(time.monotonic() - begin)
     return [server_of_texts(url, found) for url, found in texts.items()]
 
@@ -378,7 +412,7 @@ def _check_counters(server: Server, before: Scrape, after: Scrape) -> None:
     """Refuse counters that fell, went away or were made anew: the server restarted in between."""
     hint = "The server restarted: measure again, or give the scrapes of one run."
     for series, value in before.values.items():
-        if series.name == server.counters.in_progress:
+        if series.name in server.counters.in_progress:
             continue
         now = after.values.get(series)
         labels = ", ".join(f"{name}={text}" for name, text in series.labels)
@@ -438,8 +472,13 @@ def _mean(grown: Mapping[str, float], histogram: str) -> float | None:
 
 
 def _running(scrape: Scrape, counters: ServerCounters, model: str) -> float | None:
-    found = [v for s, v in scrape.values.items() if s.name == counters.in_progress and _model_of(s) == model]
-    return sum(found) if found else None
+    """Running requests by the gauge; where it is split by priority, by the series that is the sum."""
+    for name in counters.in_progress:
+        found = {s: v for s, v in scrape.values.items() if s.name == name and _model_of(s) == model}
+        sums = [v for s, v in found.items() if not dict(s.labels).get(PRIORITY)]
+        if found:
+            return math.fsum(sums or found.values())
+    return None
 
 
 def _mean_over_time(found: Sequence[Scrape], values: Sequence[float]) -> float:

@@ -26,6 +26,10 @@ SLOWED = {
 """Reasons for which NVIDIA's driver lowers clocks, by their bits."""
 
 
+NO_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "not enough memory")
+"""What errors of PyTorch and of the libraries below it say where memory does not suffice."""
+
+
 def need_torch() -> None:
     """Raise where PyTorch is not installed, without importing it.
 
@@ -92,9 +96,9 @@ class Device:
         if precision == "fp8":
             reason = self._why_no_fp8()
             if reason:
-                raise InvalidInput("precision", f"fp8 cannot be measured here: {reason}", hint="Measure bf16.")
+                raise InvalidInput("--precision", f"fp8 cannot be measured here: {reason}", hint="Measure bf16.")
         if precision == "bf16" and self.kind == "cuda" and not self.torch.cuda.is_bf16_supported():
-            raise InvalidInput("precision", f"{self.name} does not compute in bf16", hint="Measure fp32.")
+            raise InvalidInput("--precision", f"{self.name} does not compute in bf16", hint="Measure fp32.")
 
     def _why_no_fp8(self) -> str:
         torch = self.torch
@@ -156,7 +160,7 @@ class Device:
             kind = getattr(owner, "OutOfMemoryError", None)
             kinds += [kind] if kind is not None else []
         said = str(error).lower()
-        return isinstance(error, tuple(kinds)) or "out of memory" in said or "can't allocate memory" in said
+        return isinstance(error, tuple(kinds)) or any(words in said for words in NO_MEMORY)
 
     def slowed_by(self) -> list[str]:
         """Why its driver holds its clocks down at this moment; nothing where nobody tells."""
@@ -198,11 +202,11 @@ def open_device(asked: str | None = None) -> Device:
     if asked is None:
         return Device(torch, next(kind for kind in DEVICES if there[kind]))
     if asked not in there:
-        raise InvalidInput("device", f"unknown device '{asked}'", hint=f"One of {', '.join(DEVICES)}.")
+        raise InvalidInput("--device", f"unknown device '{asked}'", hint=f"One of {', '.join(DEVICES)}.")
     if not there[asked]:
         found = ", ".join(kind for kind in DEVICES if there[kind])
         raise InvalidInput(
-            "device",
+            "--device",
             f"PyTorch {torch.__version__} finds no {asked} device here, only {found}",
             hint="Check the driver, and that PyTorch is the build for this accelerator.",
         )

@@ -83,20 +83,23 @@ class GpuPlan:
     layers: int | None = None
 
     def __post_init__(self) -> None:
-        for name, most in (("prompt_tokens", MOST_TOKENS), ("context_tokens", MOST_TOKENS), ("batches", MOST_BATCH)):
-            values = getattr(self, name)
+        lists = {
+            "--prompt-tokens": (self.prompt_tokens, MOST_TOKENS),
+            "--context-tokens": (self.context_tokens, MOST_TOKENS),
+            "--batch": (self.batches, MOST_BATCH),
+        }
+        for option, (values, most) in lists.items():
             if not values:
-                raise InvalidInput(name, "none is given")
+                raise InvalidInput(option, "none is given")
             for value in values:
-                _check(name, value, 1, most)
-        _check("answer_tokens", self.answer_tokens, 1, MOST_TOKENS)
-        _check("repeats", self.repeats, 2, 1000)
+                _check(option, value, 1, most)
+        _check("--answer-tokens", self.answer_tokens, 1, MOST_TOKENS)
+        _check("--repeats", self.repeats, 2, 1000)
         if self.layers is not None:
-            _check("layers", self.layers, LEAST_LAYERS, 10_000)
-        for name in ("seconds_per_point", "max_seconds"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InvalidInput(name, f"{value:g} is not above 0")
+            _check("--layers", self.layers, LEAST_LAYERS, 10_000)
+        for option, seconds in (("--seconds-per-point", self.seconds_per_point), ("--max-seconds", self.max_seconds)):
+            if not (math.isfinite(seconds) and seconds > 0):
+                raise InvalidInput(option, f"{seconds:g} is not above 0")
 
     def points(self) -> list[GpuPoint]:
         """The points in the order in which they are measured: the small ones of each kind first."""
@@ -113,9 +116,9 @@ class GpuPlan:
         ]
 
 
-def _check(name: str, value: int, least: int, most: int) -> None:
+def _check(option: str, value: int, least: int, most: int) -> None:
     if not least <= value <= most:
-        raise InvalidInput(name, f"{value} is not between {least} and {most:,}")
+        raise InvalidInput(option, f"{value} is not between {least} and {most:,}")
 
 
 def layers_that_fit(shape: Shape, precision: str, free_bytes: float, asked: int | None) -> int:
@@ -127,14 +130,14 @@ def layers_that_fit(shape: Shape, precision: str, free_bytes: float, asked: int 
         More are asked for than the model has, or than there is memory for.
     """
     if asked is not None and asked > shape.layers:
-        raise InvalidInput("layers", f"{asked} layers: the model has {shape.layers}")
+        raise InvalidInput("--layers", f"{asked} layers: the model has {shape.layers}")
     layer = shape.block_params * WEIGHT_BYTES[precision]
     head = shape.head_params * VALUE_BYTES[precision]
     fit = int((WEIGHT_SHARE * free_bytes - head) / layer)
     layers = asked or min(shape.layers, max(LEAST_LAYERS, fit))
     if layers * layer + head > free_bytes:
         raise InvalidInput(
-            "layers",
+            "--layers",
             f"{layers} layers and the output head take {(layers * layer + head) / 1e9:.3g} GB in {precision}, and "
             f"{free_bytes / 1e9:.3g} GB are free",
             hint="Name fewer layers, a smaller model, or a format of fewer bytes.",

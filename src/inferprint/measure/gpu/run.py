@@ -22,6 +22,7 @@ from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, Windo
 from inferprint.measure.observations import ObservationWriter, Row
 
 LONGEST_METER_WAIT_S = 120.0
+SETTLE_S = 5.0
 NO_METER = "no energy was measured, as there is no meter: the rows hold times alone"
 OVER = "the time of the run was over"
 
@@ -164,6 +165,7 @@ class GpuRun:
         self.summary.device = f"{device.name}, PyTorch {device.version}"
         self._subject = replace(self._subject, device=self.summary.device)
         stack = self._build()
+        self._settle()
         self._idle = replace(self._idle, loaded_w=self._idle_power("idle_with_weights_w"))
         for done, point in enumerate(points):
             self._watch.progress(done, len(points))
@@ -203,6 +205,11 @@ class GpuRun:
         self.summary.meter[name] = watts
         return watts
 
+    def _settle(self) -> None:
+        """Let clocks fall, which stay up for a while after weights were made; only where idle power is metered."""
+        if self._recorder is not None:
+            time.sleep(max(0.0, min(SETTLE_S, self._idle_seconds, self._end_s - time.monotonic())))
+
     def _build(self) -> Stack:
         device, shape, plan = self._device, self._shape, self._plan
         precision = self._subject.precision
@@ -218,7 +225,7 @@ class GpuRun:
             if not device.ran_out(error):
                 raise
             raise InvalidInput(
-                "layers",
+                "--layers",
                 f"{built} layers do not fit into the memory of {device.name}",
                 hint="Name fewer, or a smaller model.",
             ) from error

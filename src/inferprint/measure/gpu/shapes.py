@@ -117,7 +117,7 @@ def shape_of(model: Model, vocabulary: int | None = None) -> Shape:
     layers, hidden = _int(model.layers), _int(model.hidden_size)
     heads, kv_heads, head_size = _int(model.attention_heads), _int(model.kv_heads), _int(model.head_size)
     if heads % kv_heads or head_size % 2:
-        raise InvalidInput("model_id", f"{model.id}: {heads} heads in {kv_heads} groups of {head_size} cannot be")
+        raise InvalidInput("--model", f"{model.id}: {heads} heads in {kv_heads} groups of {head_size} cannot be")
     attention = 2 * hidden * head_size * (heads + kv_heads)
     # Input embedding and output head, norms.
     outside = 2 * vocabulary * hidden
@@ -138,7 +138,7 @@ def shape_of(model: Model, vocabulary: int | None = None) -> Shape:
         remarks.append("no shared expert: nothing is left of the parameters")
     elif left <= 0:
         raise InvalidInput(
-            "model_id",
+            "--model",
             f"{model.id}: {model.total_params_b:g} billion parameters leave nothing for the inner width beside a "
             f"vocabulary of {vocabulary:,}",
             hint="State its vocabulary with --vocabulary.",
@@ -171,7 +171,7 @@ def _check(model: Model) -> None:
     attending = (model.full_attention_layers or 0) + (model.windowed_attention_layers or 0)
     if other or (attending and attending != model.layers) or "hybrid" in model.architecture:
         kinds = f"{attending} of {model.layers} layers" if attending else "not all layers"
-        raise InvalidInput("model_id", f"{model.id}: {kinds} attend as those that are built here", hint=CHOOSE)
+        raise InvalidInput("--model", f"{model.id}: {kinds} attend as those that are built here", hint=CHOOSE)
     if model.windowed_attention_layers and not model.attention_window_tokens:
         raise Undisclosed(f"{model.id}: the catalogue does not say how far its attention reaches", hint=CHOOSE)
 

@@ -45,5 +45,5 @@ APPLE = MeterKind(
     title="the chip of this Mac: processor, graphics, neural engine and memory",
     example="apple",
     open=_open,
-    found_by_itself=True,
+    place=3,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from inferprint.discovery import members
-from inferprint.errors import MeterProblem, UnknownName
+from inferprint.errors import MeterProblem
 
 Boundary = Literal["gpu_only", "cpu_package", "cpu_package_dram", "soc_package", "system_wall_ac"]
 """What a meter's energy contains, in the words of the column `energy_boundary` of observations."""
@@ -68,6 +68,13 @@ class KeepsReadings(Protocol):
         """All readings so far, in order, at least as new as those of `read`."""
 
 
+@runtime_checkable
+class CountsDevices(Protocol):
+    """A meter that says how many devices it adds up."""
+
+    devices: int
+
+
 @dataclass(frozen=True)
 class MeterKind:
     """A kind of meter.
@@ -82,20 +89,41 @@ class MeterKind:
         How it is asked for on the command line.
     open
         (what stands behind the colon, or "") -> the meter, or `MeterProblem` where there is none.
-    found_by_itself
-        Whether it is tried where nobody asked for a meter: it reads this machine and needs no address.
+    place
+        Its place in lists.
+    needs
+        What has to be named after the colon, such as "an address"; "" where it reads this machine by itself.
     """
 
     name: str
     title: str
     example: str
     open: Callable[[str], Meter]
-    found_by_itself: bool = False
+    place: int = 100
+    needs: str = ""
 
 
 def meter_kinds() -> dict[str, MeterKind]:
-    """The kinds of meters that there are, by name."""
-    return members("inferprint.measure.meters", MeterKind)
+    """The kinds of meters that there are, by name, in the order of their places."""
+    found = members("inferprint.measure.meters", MeterKind).values()
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: (kind.place, kind.name))}
+
+
+def kind_of(asked: str) -> tuple[MeterKind, str]:
+    """The kind of a meter that was asked for as KIND or KIND:ARGUMENT, and the argument.
+
+    Raises
+    ------
+    MeterProblem
+        There is no such kind.
+    """
+    name, _, argument = asked.strip().partition(":")
+    kinds = meter_kinds()
+    if name.lower() not in kinds:
+        width = max(len(kind.name) for kind in kinds.values())
+        listed = "".join(f"\n    {kind.name:<{width}}  {kind.example}" for kind in kinds.values())
+        raise MeterProblem(f"unknown meter '{name}'", hint=f"The kinds, as they are asked for, or none:{listed}")
+    return kinds[name.lower()], argument.strip()
 
 
 def open_meter(asked: str) -> Meter:
@@ -103,26 +131,20 @@ def open_meter(asked: str) -> Meter:
 
     Raises
     ------
-    UnknownName
-        There is no such kind.
     MeterProblem
-        There is no such meter here, or it cannot be read.
+        There is no such kind, no such meter here, or it cannot be read.
     """
-    kind, _, argument = asked.strip().partition(":")
-    kinds = meter_kinds()
-    if kind.lower() not in kinds:
-        raise UnknownName("meter", kind, [known.example for known in kinds.values()], "inferprint measure meters")
-    return kinds[kind.lower()].open(argument.strip())
+    kind, argument = kind_of(asked)
+    return kind.open(argument)
 
 
-def find_meter() -> tuple[Meter | None, list[str]]:
-    """The first meter of accelerators that this machine has, and why it has not those that were tried before."""
-    reasons: list[str] = []
-    for kind in meter_kinds().values():
-        if not kind.found_by_itself:
-            continue
-        try:
-            return kind.open(""), reasons
-        except MeterProblem as problem:
-            reasons.append(f"{kind.name}: {problem.message}")
-    return None, reasons
+def why_not_here(kind: MeterKind) -> str | None:
+    """Why a meter of this machine does not work at this moment; None where it does.
+
+    It is opened for that, and closed again.
+    """
+    try:
+        kind.open("").close()
+    except MeterProblem as problem:
+        return f"{problem.message}: {problem.hint}" if problem.hint else problem.message
+    return None

@@ -24,6 +24,8 @@ class CounterMeter:
         Returns the moment by `time.monotonic` [s] and the counter of each device [J].
     finest_s
         Changes closer than that are not told apart: it is not asked more often [s].
+    devices
+        How many it adds up.
     """
 
     def __init__(
@@ -32,8 +34,10 @@ class CounterMeter:
         boundary: Boundary,
         counters: Callable[[], tuple[float, Sequence[float]]],
         finest_s: float = 0.0,
+        *,
+        devices: int = 1,
     ) -> None:
-        self.name = name
+        self.name, self.devices = name, devices
         self.boundary: Boundary = boundary
         self._counters, self._finest_s = counters, finest_s
         at_s, self._first = counters()
@@ -81,16 +85,17 @@ class CounterMeter:
         """Nothing is held."""
 
     def learn_resolution(self, changes: int, at_most_s: float, pause_s: float) -> None:
-        """Read until the counter has changed often enough to know its resolution.
+        """Read until the counter has changed often enough to know its resolution, or for a while.
 
         Raises
         ------
         MeterProblem
             It stands still.
         """
-        until = time.monotonic() + at_most_s
+        until, looks = time.monotonic() + at_most_s, 0
         while len(self._changes) <= changes:
-            if time.monotonic() > until:
+            # A busy machine may let the time pass without a look: that is no counter that stands still.
+            if time.monotonic() > until and looks >= LEAST_LOOKS:
                 if len(self._changes) > 2:
                     return
                 shown = math.fsum(self._last)
@@ -100,7 +105,11 @@ class CounterMeter:
                 )
             time.sleep(pause_s)
             self.read()
+            looks += 1
 
 
 MOST_CHANGES = 200
 """Changes that a resolution is taken from, the newest."""
+
+LEAST_LOOKS = 20
+"""Readings before which a counter is not said to stand still."""

@@ -205,6 +205,8 @@ DCGM = MeterKind(
     title="NVIDIA accelerators of any machine, by an exporter of DCGM; ?gpu= names some of them",
     example="dcgm:http://host:9400/metrics?gpu=0,1",
     open=_open_dcgm,
+    place=5,
+    needs="an address",
 )
 
 PROMETHEUS = MeterKind(
@@ -212,4 +214,6 @@ PROMETHEUS = MeterKind(
     title="a metric of power or energy behind any address of Prometheus metrics; &unit=, &boundary=, &label.NAME=",
     example="prometheus:http://host:9100/metrics?metric=node_power_watts",
     open=_open_prometheus,
+    place=6,
+    needs="an address",
 )

@@ -58,6 +58,8 @@ class PowerMeter:
         Power now, and when: raises `MeterProblem` where it cannot be read.
     interval_s
         Time between two readings [s].
+    devices
+        How many it adds up.
 
     Raises
     ------
@@ -65,8 +67,10 @@ class PowerMeter:
         The first power cannot be read.
     """
 
-    def __init__(self, name: str, boundary: Boundary, power: Callable[[], Power], interval_s: float) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, boundary: Boundary, power: Callable[[], Power], interval_s: float, *, devices: int = 1
+    ) -> None:
+        self.name, self.devices = name, devices
         self.boundary: Boundary = boundary
         self._power, self._interval_s = power, interval_s
         self._last = self._checked(power())

@@ -123,14 +123,15 @@ def _power(time_text: str, watts_text: str, name: str) -> Power:
 
 
 def _open(argument: str) -> Meter:
-    """The meter that writes a file."""
+    """The meter that writes a file, which has to be there."""
     if not argument:
         raise MeterProblem("the meter 'wall' needs a file", hint=f"For example {WALL.example}")
     meter = WallMeter(Path(argument))
-    if meter.path.exists():
-        meter.read()
-    elif not meter.path.parent.is_dir():
-        raise MeterProblem(f"there is no folder {meter.path.parent}", hint=f"For example {WALL.example}")
+    if not meter.path.is_file():
+        what = "file" if meter.path.parent.is_dir() else f"folder {meter.path.parent} for the file"
+        hint = "Begin to record before the run: columns time and watts, a line as often as the meter shows a value."
+        raise MeterProblem(f"wall:{argument}: there is no {what} {meter.path.name}", hint=hint)
+    meter.read()
     return meter
 
 
@@ -139,4 +140,6 @@ WALL = MeterKind(
     title="a meter at the wall that writes a CSV file with the columns time (ISO 8601 or since 1970, UTC) and watts",
     example="wall:FILE.csv",
     open=_open,
+    place=7,
+    needs="a file",
 )

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from types import TracebackType
+from typing import Literal
 
 from inferprint.errors import MeterProblem
 from inferprint.measure.meters.base import KeepsReadings, Meter, Reading
+from inferprint.measure.meters.integrated import PowerMeter
 
 LEAST_RESOLUTIONS = 20.0
 """A window is to be so many times as long as the resolution: the unknown at both ends is below a tenth then."""
@@ -25,12 +27,19 @@ LEAST_RESOLUTIONS = 20.0
 LONGEST_GAP = 5.0
 """Spacings, as usual ones go, beyond which a gap between readings is no spacing any more."""
 
-GAP_OF_COUNTER = 0.05
-"""Share of a window in which a counter may show nothing new: how it grew there is unknown, but not by how much."""
+MOST_UNSEEN = 0.05
+"""Share of a window over which energy may be taken to grow evenly because nothing was read there, or nothing new."""
+
+ReadAs = Literal["record", "power", "counter"]
+"""Who read a meter: "record": somebody else, so that a gap is one of the meter; "power", "counter": this package, so
+that a gap may be one of its own looking. A counter misses nothing while nobody looks, power is interpolated."""
 
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.5
 SURPLUS_S = 2.0
 """Time that a meter gets beyond its usual spacing to show the end of a window [s]."""
+
+LATEST_LOOK_S = 30.0
+"""Time after that in which this package may come to look at the meter, on a machine that is busy [s]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def energy_between(
     *,
     name: str = "the meter",
     resolution_s: float = 0.0,
-    counted: bool = False,
+    read_as: ReadAs = "record",
     flag_short: bool = False,
 ) -> Window:
     """Energy between two moments, interpolated between readings.
@@ -88,9 +97,8 @@ def energy_between(
         Of the meter, for messages.
     resolution_s
         Of the meter, where it is coarser than the readings [s].
-    counted
-        The readings are of a counter, which misses nothing between them: what matters is whether it stood still for a
-        good part of the window, and gaps about the window's ends.
+    read_as
+        Who read them, by which gaps are judged.
     flag_short
         Return a window that is too short for the meter (see `Window.is_short`) instead of refusing it.
 
@@ -106,13 +114,7 @@ def energy_between(
         raise _stands_still(name, changes[0] if changes else None, end_s - start_s)
     spacing = median(later.at_s - earlier.at_s for earlier, later in pairwise(changes))
     _check_covered(changes, readings[-1], start_s, end_s, name)
-    limit = max(LONGEST_GAP * spacing, GAP_OF_COUNTER * (end_s - start_s) if counted else 0.0)
-    still_until = {reading.joules: reading.at_s for reading in readings} if counted else {}
-    for earlier, later in pairwise(changes):
-        inside = start_s < earlier.at_s and later.at_s < end_s
-        seen = still_until.get(earlier.joules, later.at_s) if inside else later.at_s
-        if later.at_s > start_s and earlier.at_s < end_s and seen - earlier.at_s > limit:
-            raise _gap(name, earlier, seen - earlier.at_s, spacing)
+    _check_gaps(readings, changes, (start_s, end_s), spacing, name, read_as)
     first, last = _at(changes, start_s), _at(changes, end_s)
     if not last > first:
         raise _stands_still(name, Reading(end_s, last), end_s - start_s)
@@ -166,7 +168,8 @@ def _check_covered(changes: Sequence[Reading], last: Reading, start_s: float, en
             hint="Begin to read the meter before the work begins; check that its times are in UTC.",
         )
     if end_s > newest.at_s:
-        still = last.at_s - newest.at_s
+        # Only what was looked at stood still.
+        still = last.at_s - newest.at_s if last.at_s >= end_s else 0.0
         what = f"stands still at {newest.joules:.6g} J for {still:.3g} s" if still > 0 else "has no later reading"
         raise MeterProblem(
             f"{name} {what}, and the window ends {end_s - newest.at_s:.3g} s after its last value",
@@ -174,11 +177,39 @@ def _check_covered(changes: Sequence[Reading], last: Reading, start_s: float, en
         )
 
 
-def _gap(name: str, reading: Reading, seconds: float, spacing: float) -> MeterProblem:
-    return MeterProblem(
-        f"{name}: no new value for {seconds:.3g} s after {reading.joules:.6g} J, where one came every {spacing:.3g} s",
-        hint="It stood still or was not recorded meanwhile: measure again.",
-    )
+def _check_gaps(
+    readings: Sequence[Reading],
+    changes: Sequence[Reading],
+    window: tuple[float, float],
+    spacing: float,
+    name: str,
+    read_as: ReadAs,
+) -> None:
+    """Refuse gaps over which energy cannot be taken to grow evenly: of the meter, or of our own looking at it."""
+    start_s, end_s = window
+    unseen_limit = max(LONGEST_GAP * spacing, MOST_UNSEEN * (end_s - start_s))
+    limit = LONGEST_GAP * spacing if read_as == "record" else unseen_limit
+    looked = {reading.joules: reading.at_s for reading in readings}
+    unseen = 0.0
+    for earlier, later in pairwise(changes):
+        if later.at_s <= start_s or earlier.at_s >= end_s or later.at_s - earlier.at_s <= LONGEST_GAP * spacing:
+            continue
+        still = later.at_s - earlier.at_s if read_as == "record" else looked[earlier.joules] - earlier.at_s
+        if still > limit:
+            raise MeterProblem(
+                f"{name}: no new value for {still:.3g} s after {earlier.joules:.6g} J, where one came every "
+                f"{spacing:.3g} s",
+                hint="It stood still or was not recorded meanwhile: measure again.",
+            )
+        inside = start_s < earlier.at_s and later.at_s < end_s
+        if read_as == "power" or not inside:
+            unseen += later.at_s - earlier.at_s
+    if unseen > unseen_limit:
+        raise MeterProblem(
+            f"{name} was not read for {unseen:.3g} s of the {end_s - start_s:.3g} s or at their ends: this machine was "
+            "too busy to look at it, or it did not answer",
+            hint=f"Leave this command a core, or measure {unseen / MOST_UNSEEN:.3g} s at least.",
+        )
 
 
 def _stands_still(name: str, reading: Reading | None, seconds: float) -> MeterProblem:
@@ -286,19 +317,46 @@ class Recorder:
             See `energy_between`; or the meter could not be read.
         """
         name = self.meter.name
-        while True:
-            readings = self.readings()
-            changes = changes_of(readings, name)
-            covered = bool(changes) and changes[-1].at_s >= end_s
-            if covered or time.monotonic() > end_s + self._patience_s(changes):
-                break
-            self._stopped.wait(SHORTEST_POLL_S)
+        readings = self._readings_until(end_s)
         resolution = self.meter.resolution_s
-        known = resolution if math.isfinite(resolution) else 0.0
-        counted = not isinstance(self.meter, KeepsReadings)
         return energy_between(
-            readings, start_s, end_s, name=name, resolution_s=known, counted=counted, flag_short=flag_short
+            readings,
+            start_s,
+            end_s,
+            name=name,
+            resolution_s=resolution if math.isfinite(resolution) else 0.0,
+            read_as=self._read_as(),
+            flag_short=flag_short,
         )
+
+    def _read_as(self) -> ReadAs:
+        if not isinstance(self.meter, KeepsReadings):
+            return "counter"
+        return "power" if isinstance(self.meter, PowerMeter) else "record"
+
+    def _readings_until(self, end_s: float) -> list[Reading]:
+        """The readings, as soon as they show a moment, or when they should have shown it.
+
+        What cannot be read at one moment may be at the next.
+        """
+        while True:
+            problem: MeterProblem | None = None
+            try:
+                readings = self.readings()
+            except MeterProblem as met:
+                problem, readings = met, list(self._readings)
+            changes = changes_of(readings, self.meter.name)
+            if changes and changes[-1].at_s >= end_s:
+                return readings
+            now, late = time.monotonic(), end_s + self._patience_s(changes)
+            ours = problem is None and readings and self._read_as() != "record"
+            looked = readings[-1].at_s if ours else now
+            # Where nobody came to look, the meter is not to blame.
+            if now > late and (looked > late or self._stopped.is_set() or now > late + LATEST_LOOK_S):
+                if problem is not None:
+                    raise problem
+                return readings
+            self._stopped.wait(SHORTEST_POLL_S)
 
     def _patience_s(self, changes: Sequence[Reading]) -> float:
         """How long after a window's end its meter may show it [s]."""
@@ -310,17 +368,21 @@ class Recorder:
 
     def _run(self) -> None:
         while not self._stopped.wait(self._pause_s()):
-            try:
-                reading = self.meter.read()
-            except MeterProblem as problem:
-                self._problem = problem  # it may come back: a gap that is too long shows in the window
-                continue
-            self._problem = None
-            before = self._readings
-            if len(before) > 1 and before[-2].joules == before[-1].joules == reading.joules:
-                before[-1] = reading  # it stands still since the one before: only until when is of interest
-            else:
-                before.append(reading)
+            self._look()
+
+    def _look(self) -> None:
+        """Read the meter once and keep what it shows."""
+        try:
+            reading = self.meter.read()
+        except MeterProblem as problem:
+            self._problem = problem  # it may come back: a gap that is too long shows in the window
+            return
+        self._problem = None
+        before = self._readings
+        if len(before) > 1 and before[-2].joules == before[-1].joules == reading.joules:
+            before[-1] = reading  # it stands still since the one before: only until when is of interest
+        else:
+            before.append(reading)
 
     def _pause_s(self) -> float:
         if self._interval_s is not None:

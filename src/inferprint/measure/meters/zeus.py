@@ -28,14 +28,22 @@ def imported(module: str, kind: str) -> Any:
         ) from error
 
 
+USUAL_HINT = "Run it where the driver is, with the rights to read its counters."
+
+
 @contextmanager
-def zeus_errors(kind: str, name: str) -> Iterator[None]:
-    """Tell errors of zeus, and of the drivers that it calls, as problems of a meter."""
+def zeus_errors(kind: str, name: str, hint: str = USUAL_HINT) -> Iterator[None]:
+    """Tell errors of zeus, and of the drivers that it calls, as problems of a meter.
+
+    Raises
+    ------
+    MeterProblem
+        In place of them, with a hint of what to do.
+    """
     failures = imported("zeus.exception", kind).ZeusBaseError
     try:
         yield
     except MeterProblem:
         raise
     except (failures, ImportError, OSError, RuntimeError, AttributeError, ValueError) as error:
-        hint = "Run it where the driver is, with the rights to read its counters."
         raise MeterProblem(f"{name} cannot be read: {error}", hint=hint) from error

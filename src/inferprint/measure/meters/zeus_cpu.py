@@ -12,11 +12,16 @@ from inferprint.measure.meters.counted import CounterMeter
 from inferprint.measure.meters.zeus import imported, zeus_errors
 from inferprint.measure.meters.zeus_gpu import AT_MOST_S, CHANGES, JOULES_PER_MJ, PAUSE_S, chosen
 
+RIGHTS = (
+    "They may be read by root alone: sudo chmod -R a+r /sys/class/powercap/intel-rapl lets everybody until the next "
+    "start; or run the daemon zeusd, and name its socket in ZEUSD_SOCK_PATH."
+)
+
 
 def _open(argument: str) -> Meter:
     """The packages with the given indices; all where none is given."""
     module = imported("zeus.device.cpu", "rapl")
-    with zeus_errors("rapl", "the processors"):
+    with zeus_errors("rapl", "the processors", RIGHTS):
         if not module.rapl_is_available():
             raise MeterProblem(
                 "the processors here have no energy counters (RAPL)",
@@ -30,14 +35,14 @@ def _open(argument: str) -> Meter:
     listed = ", ".join(str(index) for index in indices)
     name = f"processor packages {listed} (RAPL{', with memory' if memory else ''})"
     boundary: Boundary = "cpu_package_dram" if memory else "cpu_package"
-    meter = CounterMeter(name, boundary, lambda: _counters(packages, memory, name))
+    meter = CounterMeter(name, boundary, lambda: _counters(packages, memory, name), devices=len(packages))
     meter.learn_resolution(CHANGES, AT_MOST_S, PAUSE_S)
     return meter
 
 
 def _counters(packages: Sequence[Any], memory: bool, name: str) -> tuple[float, list[float]]:
     begin, values = time.monotonic(), []
-    with zeus_errors("rapl", name):
+    with zeus_errors("rapl", name, RIGHTS):
         for package in packages:
             shown = package.get_total_energy_consumption()
             values.append(shown.cpu_mj * JOULES_PER_MJ)
@@ -51,4 +56,5 @@ RAPL = MeterKind(
     title="processor packages of this machine, by their energy counters (RAPL)",
     example="rapl or rapl:0,1",
     open=_open,
+    place=4,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from inferprint.errors import MeterProblem
 from inferprint.measure.meters.base import Meter, MeterKind
 from inferprint.measure.meters.counted import CounterMeter
 from inferprint.measure.meters.integrated import Power, PowerMeter
-from inferprint.measure.meters.zeus import imported, zeus_errors
+from inferprint.measure.meters.zeus import USUAL_HINT, imported, zeus_errors
 
 JOULES_PER_MJ = 1e-3
 POWER_INTERVAL_S = 0.1
@@ -20,7 +21,10 @@ CHANGES, AT_MOST_S, PAUSE_S = 5, 3.0, 0.002
 def _open_nvidia(argument: str) -> Meter:
     """The NVIDIA devices with the given indices; all that are visible where none is given."""
     module = imported("zeus.device.gpu.nvidia", "nvidia")
-    with zeus_errors("nvidia", "NVIDIA accelerators"):
+    hint = USUAL_HINT
+    if os.environ.get("CUDA_VISIBLE_DEVICES") is not None:
+        hint = "CUDA_VISIBLE_DEVICES may name devices by their index alone, and no parts of one (MIG)."
+    with zeus_errors("nvidia", "NVIDIA accelerators", hint):
         if not module.nvml_is_available():
             raise MeterProblem(
                 "there is no NVIDIA accelerator here, or its driver does not answer",
@@ -49,12 +53,21 @@ def _open(devices: Any, argument: str, kind: str, maker: str) -> Meter:
         gpus = [devices.gpus[index] for index in indices]
         listed = ", ".join(str(index) for index in indices)
         name = f"{maker} {gpus[0].get_name()} ({listed})"
-        counts = all(gpu.supports_get_total_energy_consumption() for gpu in gpus)
+        counts = all(_counts(gpu) for gpu in gpus)
     if not counts:
-        return PowerMeter(name, "gpu_only", lambda: _power(gpus, kind, name), POWER_INTERVAL_S)
-    meter = CounterMeter(name, "gpu_only", lambda: _counters(gpus, kind, name))
+        return PowerMeter(name, "gpu_only", lambda: _power(gpus, kind, name), POWER_INTERVAL_S, devices=len(gpus))
+    meter = CounterMeter(name, "gpu_only", lambda: _counters(gpus, kind, name), devices=len(gpus))
     meter.learn_resolution(CHANGES, AT_MOST_S, PAUSE_S)
     return meter
+
+
+def _counts(gpu: Any) -> bool:
+    """Whether a device counts energy; by its age, and by whether it answers (virtual ones may not)."""
+    missing = imported("zeus.device.gpu.common", "nvidia").ZeusGPUNotSupportedError
+    try:
+        return bool(gpu.supports_get_total_energy_consumption()) and gpu.get_total_energy_consumption() >= 0
+    except missing:
+        return False
 
 
 def chosen(argument: str, count: int, kind: str) -> list[int]:
@@ -99,7 +112,7 @@ NVIDIA = MeterKind(
     title="NVIDIA accelerators of this machine, by their energy counters",
     example="nvidia or nvidia:0,1",
     open=_open_nvidia,
-    found_by_itself=True,
+    place=1,
 )
 
 AMD = MeterKind(
@@ -107,5 +120,5 @@ AMD = MeterKind(
     title="AMD accelerators of this machine, by their energy counters",
     example="amd or amd:0,1",
     open=_open_amd,
-    found_by_itself=True,
+    place=2,
 )
