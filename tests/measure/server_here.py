@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 
 SERVE = """
 import sys, time
@@ -125,11 +125,13 @@ class Asked:
     async def token(self, text: str = " word") -> None:
         await self.event({"choices": [{"index": 0, "text": text, "finish_reason": None}]})
 
-    async def finish(self, n_out: int | None, *, reason: str = "length", cached: int | None = None) -> None:
-        """The end of a stream, with usage where a count is given."""
+    async def finish(
+        self, n_out: int | None, *, reason: str = "length", cached: int | None = None, n_in: int | None = None
+    ) -> None:
+        """The end of a stream, with usage where a count is given; a prompt has its words unless it is said."""
         await self.event({"choices": [{"index": 0, "text": "", "finish_reason": reason}]})
         if n_out is not None:
-            usage: dict[str, Any] = {"prompt_tokens": self.words, "completion_tokens": n_out}
+            usage: dict[str, Any] = {"prompt_tokens": self.words if n_in is None else n_in, "completion_tokens": n_out}
             if cached is not None:
                 usage["prompt_tokens_details"] = {"cached_tokens": cached}
             await self.event({"choices": [], "usage": usage})
@@ -165,11 +167,21 @@ Behaviour = Callable[[Asked], Awaitable[None]]
 
 @dataclass
 class OddServer:
-    """A server whose answers are a function; it keeps what it was asked."""
+    """A server whose answers are a function; it keeps what it was asked.
+
+    Attributes
+    ----------
+    pages
+        What it has at its paths, by GET; elsewhere it has nothing.
+    asked, got
+        Requests for answers, and paths of the others.
+    """
 
     behave: Behaviour
     url: str = ""
+    pages: dict[str, object] = field(default_factory=lambda: {"/v1/models": {"data": [{"id": "served"}]}})
     asked: list[Asked] = field(default_factory=list)
+    got: list[str] = field(default_factory=list)
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -181,9 +193,11 @@ class OddServer:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines) if name}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        path = first.split()[1]
-        if path.endswith("/models"):
-            await Asked(0, path, headers, {}, writer).plain(200, {"data": [{"id": "served"}]})
+        method, path, _ = first.split()
+        if method == "GET":
+            self.got.append(path)
+            page = self.pages.get(path)
+            await Asked(0, path, headers, {}, writer).plain(404 if page is None else 200, page or "nothing here")
             return
         asked = Asked(len(self.asked), path, headers, json.loads(body), writer)
         self.asked.append(asked)
@@ -191,9 +205,10 @@ class OddServer:
 
 
 @contextmanager
-def odd_server(behave: Behaviour) -> Iterator[OddServer]:
+def odd_server(behave: Behaviour, pages: dict[str, object] | None = None) -> Iterator[OddServer]:
     """A server in a thread; gone at the end."""
     server, ready, stop = OddServer(behave), threading.Event(), asyncio.Event()
+    server.pages = server.pages if pages is None else pages
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
@@ -206,9 +221,9 @@ def odd_server(behave: Behaviour) -> Iterator[OddServer]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(START_SECONDS)
     try:
         yield server
     finally:
         loops[0].call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(START_SECONDS)

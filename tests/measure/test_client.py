@@ -10,7 +10,7 @@ import pytest
 from tests.measure.server_here import Asked, free_port, odd_server
 
 from inferprint.errors import EndpointProblem, InvalidInput
-from inferprint.measure.client import Answered, Client, Failed, Target, base_of, is_loopback, learn
+from inferprint.measure.client import Answered, Client, Failed, Served, Target, _Stream, base_of, is_loopback, learn
 from inferprint.measure.load import Budget, ask_patiently
 
 
@@ -64,19 +64,21 @@ def test_times_and_counts() -> None:
         await asked.begin()
         await asked.event({"choices": [{"index": 0, "text": ""}]})  # not yet content
         await asked.send(b": still here\r\n\r\n")
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.2)
         for _ in range(4):
             await asked.token()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
         await asked.finish(4, cached=2)
 
     with odd_server(behave) as server:
         answer = ask(server.url)
     assert isinstance(answer, Answered)
-    assert (answer.n_in, answer.n_cached, answer.n_out, answer.n_chunks, answer.n_bursts) == (3, 2, 4, 4, 4)
-    assert 0.15 <= answer.ttft_s < 0.25
+    assert (answer.n_in, answer.n_cached, answer.n_out, answer.n_chunks) == (3, 2, 4, 4)
+    # Never early, and late by what this machine has to do besides: the first token after one of five pauses.
+    assert answer.ttft_s >= 0.2
+    assert answer.duration_s >= 1.0
+    assert answer.ttft_s < 0.6 * answer.duration_s
     assert answer.itl_s is not None
-    assert 0.05 <= answer.itl_s < 0.09
     assert answer.duration_s == pytest.approx(answer.ttft_s + 3 * answer.itl_s)
     said = server.asked[0].body
     assert said == {
@@ -90,18 +92,11 @@ def test_times_and_counts() -> None:
 
 
 def test_chunks_that_come_together() -> None:
-    async def behave(asked: Asked) -> None:
-        await asked.begin()
-        token = b'data: {"choices": [{"text": " a"}]}\n\n'
-        for _ in range(3):
-            await asked.send(4 * token)
-            await asyncio.sleep(0.02)
-        await asked.finish(12)
-
-    with odd_server(behave) as server:
-        answer = ask(server.url, 12)
-    assert isinstance(answer, Answered)
-    assert (answer.n_chunks, answer.n_bursts) == (12, 3)
+    stream, token = _Stream(12), b'data: {"choices": [{"text": " a"}]}\n\n'
+    for at in (1.0, 1.02, 1.04):
+        stream.feed(4 * token, at)
+    assert (stream.chunks, stream.bursts) == (12, 3)
+    assert (stream.first, stream.last) == (1.0, 1.04)
 
 
 def test_events_in_pieces_and_chat() -> None:
@@ -189,7 +184,7 @@ async def _silent_usage(asked: Asked) -> None:
 
 
 async def _hang(asked: Asked) -> None:
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(600)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +209,7 @@ async def _hang(asked: Asked) -> None:
 )
 def test_failure(behave, kind: str, said: str) -> None:
     with odd_server(behave) as server:
-        failed = ask(server.url, timeout_s=0.4)
+        failed = ask(server.url, timeout_s=0.4 if behave is _hang else 120.0)
     assert isinstance(failed, Failed), failed
     assert failed.kind == kind, failed
     assert said in failed.text
@@ -226,28 +221,27 @@ def test_stall_is_no_timeout() -> None:
         await asked.begin()
         await asyncio.sleep(0.3)  # longer than a stall may last, but before the first token
         await asked.token()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(600)
 
     with odd_server(behave) as server:
-        failed = ask(server.url, stall_s=0.2, timeout_s=5)
+        failed = ask(server.url, stall_s=0.2, timeout_s=120)
     assert isinstance(failed, Failed)
     assert failed.kind == "stalled"
-    assert 0.45 < failed.ended - failed.started < 0.9
+    assert 0.45 < failed.ended - failed.started < 120
 
 
 def test_comments_are_no_progress() -> None:
     async def behave(asked: Asked) -> None:
         await asked.begin()
         await asked.token()
-        for _ in range(20):
+        while not asked.writer.is_closing():
             await asyncio.sleep(0.05)
             await asked.send(b": ping\n\n")
 
     with odd_server(behave) as server:
-        failed = ask(server.url, stall_s=0.2, timeout_s=5)
+        failed = ask(server.url, stall_s=0.2, timeout_s=10)
     assert isinstance(failed, Failed)
-    assert failed.kind == "stalled"
-    assert failed.ended - failed.started < 0.6
+    assert failed.kind == "stalled"  # and not timed out
 
 
 def test_nobody_there() -> None:
@@ -310,7 +304,7 @@ def test_waits_once_where_it_is_told_to() -> None:
         answer, budget = _patiently(server.url)
         assert time.monotonic() - begun >= 1
     assert isinstance(answer, Answered)
-    assert answer.duration_s < 0.5  # the wait is no part of it
+    assert answer.duration_s < 1  # the wait is no part of it
     assert (budget.sent, budget.waits) == (2, 1)
 
 
@@ -326,7 +320,8 @@ def test_does_not_wait_twice_or_for_long(after: str, sent: int) -> None:
 def _learn(url: str, api="completions", **options):
     async def once():
         async with Client(Target(base_of(url), "m", api), **options) as client:
-            _, remarks, sent = await learn(client, "a b")
+            models = await client.models()
+            _, remarks, sent = await learn(client, "a b", lists_models=bool(models))
             return client.dialect, remarks, sent
 
     return asyncio.run(once())
@@ -362,3 +357,72 @@ def test_says_why_a_server_cannot_be_measured(behave, hint: str) -> None:
     with odd_server(behave) as server, pytest.raises(EndpointProblem) as caught:
         _learn(server.url)
     assert hint in str(caught.value)
+
+
+HTML = "<!DOCTYPE HTML>\n<html><body>Unsupported method</body></html>"
+
+
+@pytest.mark.parametrize(
+    "behave, pages, is_base",
+    [
+        (lambda asked: asked.plain(404, "not found"), {}, True),
+        (lambda asked: asked.plain(501, HTML), {}, True),
+        (lambda asked: asked.plain(200, HTML), {}, True),
+        (_refuse, None, False),  # it lists models, so that only the name can be wrong
+        (lambda asked: asked.plain(502, HTML), {}, False),  # a proxy before a server that is down
+        (lambda asked: asked.plain(401, HTML), {}, False),
+    ],
+)
+def test_a_server_that_is_no_inference_server(behave, pages, is_base: bool) -> None:
+    with odd_server(behave, pages) as server, pytest.raises(EndpointProblem) as caught:
+        _learn(server.url)
+    assert ("the base URL of an inference server, such as http://host:8000/v1?" in caught.value.hint) is is_base
+
+
+def _of_client(url: str, ask):
+    async def once():
+        async with Client(Target(base_of(url), "m"), timeout_s=60) as client:
+            return await ask(client)
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize(
+    "page, models",
+    [
+        ({"data": [{"id": "a", "owned_by": "vllm"}, {"id": 3}, "b"]}, [Served("a", (), "vllm")]),
+        ({"data": [{"id": "a", "aliases": ["b", 4], "owned_by": None}]}, [Served("a", ("b",))]),
+        ({"data": None}, []),
+        (["a"], []),
+        ("no list", []),
+    ],
+)
+def test_models_of_a_server(page, models: list[Served]) -> None:
+    with odd_server(lambda asked: asked.answer(), {"/v1/models": page}) as server:
+        assert _of_client(server.url, lambda client: client.models()) == models
+
+
+def test_names_of_a_model() -> None:
+    served = Served("llama3:latest", ("other",))
+    assert all(served.is_called(name) for name in ("llama3:latest", "llama3", "other"))
+    assert not served.is_called("llama")
+
+
+@pytest.mark.parametrize(
+    "engine, pages, version",
+    [
+        ("vllm", {"/version": {"version": "0.11.2"}}, "0.11.2"),
+        ("vllm-2024", {"/version": {"version": "0.5.0"}}, "0.5.0"),
+        ("sglang", {"/server_info": {"version": "0.5.9", "api_key": "hidden"}}, "0.5.9"),
+        ("sglang", {"/get_server_info": {"version": "0.4.1"}}, "0.4.1"),
+        ("llama.cpp-server", {"/props": {"build_info": "b6123-abcdef"}}, "b6123-abcdef"),
+        ("vllm", {"/version": {"version": 3}}, None),
+        ("vllm", {"/version": "<html>"}, None),
+        ("vllm", {}, None),
+        ("tensorrt-llm", {"/version": {"version": "1"}}, None),
+    ],
+)
+def test_version_of_a_server(engine: str, pages, version: str | None) -> None:
+    with odd_server(lambda asked: asked.answer(), pages) as server:
+        assert _of_client(server.url, lambda client: client.version(engine)) == version
+        assert not server.asked

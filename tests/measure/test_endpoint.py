@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import math
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +27,7 @@ from tests.measure.tiny_model import write_tiny_model
 from inferprint import Catalogue
 from inferprint.calibration.observations import read_files
 from inferprint.cli.commands import app
-from inferprint.errors import EndpointProblem, InvalidInput, MeterProblem
+from inferprint.errors import EndpointProblem, FileProblem, InvalidInput, MeterProblem
 from inferprint.measure.client import Answered, Client, Target, base_of
 from inferprint.measure.endpoint import Outcome, Summary, Sweep, Watch
 from inferprint.measure.load import Steady
@@ -42,7 +46,7 @@ def plan_of(**changes) -> SweepPlan:
         "prompt_tokens": (20,),
         "answer_tokens": (4,),
         "cached_shares": (0.0,),
-        "max_seconds": 20.0,
+        "max_seconds": 600.0,
     }
     return SweepPlan(**{**usual, **changes})
 
@@ -54,9 +58,10 @@ class Run:
         self.said: list[str] = []
         self.progress: list[tuple[int, int | None]] = []
         watch = Watch(self.said.append, lambda *now: self.progress.append(now), done or (lambda _: None))
+        subject = options.pop("subject", SUBJECT)
         client = Client(Target(base_of(url), options.pop("model", "")), **options)
         with ObservationWriter(path) as writer:
-            sweep = Sweep(client, plan, SUBJECT, writer, meter=meter, watch=watch, idle_seconds=0.5)
+            sweep = Sweep(client, plan, subject, writer, meter=meter, watch=watch, idle_seconds=0.5)
             self.summary: Summary = sweep.run()
         self.table = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
 
@@ -134,7 +139,12 @@ def test_a_prompt_that_does_not_fit_is_skipped(real: RealServer, tmp_path: Path)
     run = Run(real.url, tmp_path / "own.csv", plan)
     assert len(run.rows) == 4
     assert len(run.reasons) == 4
-    assert all("400" in reason for reason in run.reasons)
+    assert [reason.partition(": 400: ")[0] for reason in run.reasons] == [
+        f"the server refuses 9000 + {answer} tokens" for answer in (2, 3, 4, 5)
+    ]
+    (hint,) = [note for note in run.said if "--prompt-tokens" in note]
+    assert "refuses 4 of the lengths, 9000 + 2 tokens the shortest" in hint
+    assert "--answer-tokens" in hint
     assert not run.summary.stopped
 
 
@@ -156,37 +166,44 @@ def test_a_server_that_dies_leaves_its_rows(model: Path, tmp_path: Path) -> None
 
 def test_a_server_that_dies_under_load_gives_no_row_for_that(model: Path, tmp_path: Path) -> None:
     with real_server(model) as server:
-        begun = time.monotonic()
-        timer = threading.Timer(1.0, server.process.kill)
-        timer.start()
+
+        def kill_under_load() -> None:
+            while server.metric("llamacpp:requests_processing") < 4:
+                time.sleep(0.02)
+            server.process.kill()
+
+        killer = threading.Thread(target=kill_under_load)
+        killer.start()
         plan = plan_of(concurrencies=(4,), answer_tokens=(400,), requests_per_point=500)
         run = Run(server.url, tmp_path / "own.csv", plan)
-        timer.join()
-    assert run.summary.failures["cut off"] == 4
+        killer.join()
+    # What was under way is cut off, but for requests of which the server had not begun the answer; the next ones fail.
+    assert set(run.summary.failures) == {"cut off", "not reached"}
     assert run.summary.failures["not reached"] >= 4
     # What was answered before may stand, with what failed beside it, but no failure is in it.
     for row in run.rows:
         assert row.n_out_tokens == 400
         assert "failed" in (row.note or "")
-    assert time.monotonic() - begun < 10
 
 
 # --- times and counts that are known ----------------------------------------------------------------------------------
 
 
 def test_times_and_throughput_are_those_of_the_server(tmp_path: Path) -> None:
-    first, each, tokens, workers = 0.1, 0.03, 5, 4
+    first, each, tokens, workers = 0.2, 0.1, 5, 4
     with odd_server(lambda asked: asked.answer(first_s=first, each_s=each)) as server:
         run = Run(server.url, tmp_path / "own.csv", plan_of(concurrencies=(workers,), answer_tokens=(tokens,)))
     row = run.row
     # The server is late by what this machine has to do besides, and never early; a late first token shortens the rest.
     assert row.ttft_s is not None
     assert row.itl_ms is not None
-    assert first <= row.ttft_s < 1.6 * first
-    assert 0.9e3 * each < row.itl_ms < 1.6e3 * each
+    assert row.duration_s is not None
+    assert row.ttft_s >= first
+    assert row.duration_s >= first + (tokens - 1) * each
+    assert row.ttft_s < 0.6 * row.duration_s
     assert row.duration_s == pytest.approx(row.ttft_s + (tokens - 1) * row.itl_ms / 1e3)
-    assert row.system_output_tokens_per_s == pytest.approx(workers * tokens / row.duration_s, rel=0.15)
-    assert row.concurrency == pytest.approx(workers, rel=0.1)
+    assert row.system_output_tokens_per_s == pytest.approx(workers * tokens / row.duration_s, rel=0.25)
+    assert row.concurrency == pytest.approx(workers, rel=0.25)
     assert row.n_repeats == 16
 
 
@@ -199,7 +216,7 @@ def test_throughput_of_a_server_with_a_queue(tmp_path: Path, workers: int) -> No
     async def behave(asked: Asked) -> None:
         slots.extend([asyncio.Semaphore(2)] if not slots else [])
         async with slots[0]:
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(0.1)
         await asked.answer()
         ended.append(time.monotonic())
 
@@ -208,11 +225,11 @@ def test_throughput_of_a_server_with_a_queue(tmp_path: Path, workers: int) -> No
         row = Run(server.url, tmp_path / "own.csv", plan).row
     last = ended[: -workers + 1]
     each = (last[-1] - last[-41]) / 40
-    assert row.system_output_tokens_per_s == pytest.approx(3 / each, rel=0.05)
+    assert row.system_output_tokens_per_s == pytest.approx(3 / each, rel=0.15)
     # Workers pause between two requests, which is a part of such short ones.
     assert row.concurrency is not None
-    assert 0.75 * workers < row.concurrency < 1.01 * workers
-    assert row.duration_s == pytest.approx(row.concurrency * each, rel=0.08)
+    assert 0.6 * workers < row.concurrency < 1.01 * workers
+    assert row.duration_s == pytest.approx(row.concurrency * each, rel=0.2)
 
 
 def test_single_worker(tmp_path: Path) -> None:
@@ -244,6 +261,36 @@ def test_prompts_share_nothing_unless_they_are_to(tmp_path: Path) -> None:
     assert cached.n_cached_tokens == 20
     assert cached.note is not None
     assert "does not report cached tokens" in cached.note
+
+
+def test_other_counts_than_asked_are_said_once(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        for _ in range(asked.max_tokens):
+            await asked.token()
+        # As with a template around the prompt, whose beginning is in the cache.
+        await asked.finish(asked.max_tokens, n_in=asked.words + 50, cached=3)
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(3, 4)))
+    assert [(row.n_in_tokens, row.n_cached_tokens) for row in run.rows] == [(51, 3), (51, 3)]
+    told = [note for note in run.said if "rows hold what the server counts" in note]
+    assert len(told) == 2
+    assert "a prompt of 20 tokens has 51 at the server" in told[0]
+    assert "3 tokens came from a cache where none were to" in told[1]
+
+
+def test_counts_as_asked_are_not_said(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        for _ in range(asked.max_tokens):
+            await asked.token()
+        await asked.finish(asked.max_tokens, cached=asked.words // 2)
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(40,), cached_shares=(0.5,)))
+    assert run.row.n_cached_tokens == 20
+    assert not any("what the server counts" in note for note in run.said)
 
 
 def test_a_server_without_a_cache_is_told_of(tmp_path: Path) -> None:
@@ -317,7 +364,7 @@ def test_three_points_without_a_row_are_enough(tmp_path: Path, fail: str) -> Non
     kind = {"error": "error in the stream", "cut": "cut off", "stall": "stalled"}[fail]
     with odd_server(behave) as server:
         plan = plan_of(answer_tokens=(4, 5, 6, 7, 8), requests_per_point=5)
-        run = Run(server.url, tmp_path / "own.csv", plan, stall_s=0.1)
+        run = Run(server.url, tmp_path / "own.csv", plan, stall_s=0.5 if fail == "stall" else 120.0)
     assert len(run.rows) == 1
     assert len(run.reasons) == 3
     assert all(f"3 of 3 requests failed: 3 x {kind}" in reason for reason in run.reasons)
@@ -397,23 +444,80 @@ def test_several_models_and_none_of_that_name(tmp_path: Path) -> None:
         async def __call__(self, asked: Asked) -> None:
             await asked.answer()
 
-    with odd_server(Many()) as server:
+    many = {"/v1/models": {"data": [{"id": "first", "aliases": ["named"]}, *({"id": f"m{i}"} for i in range(12))]}}
+    with odd_server(Many(), many) as server:
         run = Run(server.url, tmp_path / "own.csv", plan_of(), model="named")
+        with pytest.raises(EndpointProblem, match="no model called 'other'") as caught:
+            Run(server.url, tmp_path / "other.csv", plan_of(), model="other")
+        with pytest.raises(EndpointProblem, match=r"no model called 'llama-3\.1-8b'"):
+            Run(server.url, tmp_path / "other.csv", plan_of())
+    assert re.search(r"--served-model: first, m0, .*m8 and 3 more", caught.value.hint)
     assert run.summary.served_model == "named"
     assert {asked.body["model"] for asked in server.asked} == {"named"}
 
 
+def test_a_server_without_a_list_is_asked_for_what_was_named(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer(), {}) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(), model="named")
+    assert run.summary.served_model == "named"
+    assert run.row
+
+
+def test_an_only_model_of_another_name_is_not_taken_for_the_named_one(tmp_path: Path) -> None:
+    with (
+        odd_server(lambda asked: asked.answer()) as server,
+        pytest.raises(EndpointProblem, match=r"no model called 'named'\n.*: served"),
+    ):
+        Run(server.url, tmp_path / "own.csv", plan_of(), model="named")
+    assert not server.asked
+
+
+def test_serving_software_is_that_of_the_server(real: RealServer, tmp_path: Path) -> None:
+    run = Run(real.url, tmp_path / "own.csv", plan_of(), subject=replace(SUBJECT, engine=None))
+    with urllib.request.urlopen(f"{real.url}/props", timeout=60) as answer:
+        build = json.load(answer)["build_info"]
+    assert (run.row.engine, run.row.engine_version) == ("llama.cpp-server", build)
+    assert any("the engine is taken to be llama.cpp-server" in note for note in run.summary.notes)
+    assert any(build in note for note in run.summary.notes)
+
+
+@pytest.mark.parametrize(
+    "stated, stated_version, owner, engine, version",
+    [
+        (None, None, "vllm", "vllm", "0.11.2"),
+        ("vllm-0.11", None, "vllm", "vllm-0.11", "0.11.2"),
+        ("vllm", "0.9", "vllm", "vllm", "0.9"),
+        ("vllm", None, "", "vllm", "0.11.2"),
+        ("sglang", None, "vllm", "sglang", None),  # what is stated stands, and the other's version is none of it
+        (None, None, "openai", None, None),
+    ],
+)
+def test_serving_software_is_stated_or_told(
+    tmp_path: Path, stated: str | None, stated_version: str | None, owner: str, engine: str | None, version: str | None
+) -> None:
+    pages = {"/v1/models": {"data": [{"id": "m", "owned_by": owner}]}, "/version": {"version": "0.11.2"}}
+    subject = replace(SUBJECT, engine=stated, engine_version=stated_version)
+    with odd_server(lambda asked: asked.answer(), pages) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(), subject=subject)
+    assert (run.row.engine, run.row.engine_version) == (engine, version)
+    assert any("is taken to be vllm" in note for note in run.said) is (stated is None and engine == "vllm")
+    assert any("--engine that it is sglang" in note for note in run.said) is (stated == "sglang")
+    assert ("/version" in server.got) is (version == "0.11.2")
+
+
 def test_rate_limit_is_waited_for_once(tmp_path: Path) -> None:
     async def behave(asked: Asked) -> None:
-        if asked.number == 6:
+        # Before it are the first of all, the one that finds the length, and that before the window.
+        if asked.number == 3:
             await asked.plain(429, "", Retry_After="1")
         else:
             await asked.answer(first_s=0.01)
 
     with odd_server(behave) as server:
-        run = Run(server.url, tmp_path / "own.csv", plan_of())
+        run = Run(server.url, tmp_path / "own.csv", plan_of(requests_per_point=1))
+    assert run.row.n_repeats == 1
     assert run.row.duration_s is not None
-    assert run.row.duration_s < 0.2
+    assert run.row.duration_s < 1  # the wait is no part of it
     assert run.summary.told_to_wait == 1
     assert not run.summary.failures
 
@@ -462,14 +566,14 @@ def test_never_more_requests_than_allowed(tmp_path: Path) -> None:
 
 
 def test_time_of_a_point_and_of_the_sweep(tmp_path: Path) -> None:
+    lengths = tuple(range(2, 20))
     with odd_server(lambda asked: asked.answer(first_s=0.1)) as server:
-        plan = plan_of(answer_tokens=(2, 3, 4, 5, 6), requests_per_point=1000, seconds_per_point=0.55, max_seconds=2.0)
-        begun = time.monotonic()
+        plan = plan_of(answer_tokens=lengths, requests_per_point=1000, seconds_per_point=0.55, max_seconds=4.0)
         run = Run(server.url, tmp_path / "own.csv", plan)
-        assert time.monotonic() - begun < 3
-    assert run.rows[0].n_repeats in (5, 6)
-    assert "--max-seconds" in run.summary.stopped
+    # Each takes 0.1 s at least, and the one that is under way at the end counts.
     assert run.rows
+    assert all(1 <= (row.n_repeats or 0) <= 6 for row in run.rows)
+    assert "--max-seconds" in run.summary.stopped
     assert run.summary.not_measured
 
 
@@ -479,16 +583,18 @@ def test_time_of_a_point_and_of_the_sweep(tmp_path: Path) -> None:
 class FakeMeter:
     """A counter that shows a constant power."""
 
-    name, resolution_s = "a made-up meter", 0.08
+    name = "a made-up meter"
 
-    def __init__(self, watts: float = 100.0, boundary: str = "gpu_only", *, reset_after_s: float = 1e9) -> None:
-        self.boundary, self.watts, self.reset_after_s = boundary, watts, reset_after_s
+    def __init__(self, watts: float = 100.0, boundary: str = "gpu_only", *, resolution_s: float = 0.08) -> None:
+        self.boundary, self.watts, self.resolution_s = boundary, watts, resolution_s
+        self.begun = time.monotonic()
+
+    def reset(self) -> None:
         self.begun = time.monotonic()
 
     def read(self) -> Reading:
         now = time.monotonic()
-        seconds = now - self.begun
-        return Reading(now, self.watts * (seconds if seconds < self.reset_after_s else seconds - self.reset_after_s))
+        return Reading(now, self.watts * (now - self.begun))
 
     def close(self) -> None:
         pass
@@ -502,9 +608,12 @@ def test_energy_of_the_steady_window(tmp_path: Path) -> None:
     assert row.energy_boundary == "gpu_only"
     assert row.avg_gpu_power_w_all_gpus == pytest.approx(100, rel=0.02)
     assert row.idle_gpu_power_w == pytest.approx(100, rel=0.05)
-    # 100 W shared by two requests of a little more than 0.04 s each.
+    # 100 W shared by two requests of 0.04 s each at least.
     assert row.energy_per_request_j is not None
-    assert 100 * 0.04 / 2 < row.energy_per_request_j < 100 * 0.08 / 2
+    assert row.energy_per_request_j > 100 * 0.04 / 2
+    assert row.duration_s is not None
+    assert row.concurrency is not None
+    assert row.energy_per_request_j == pytest.approx(100 * row.duration_s / row.concurrency, rel=0.15)
     assert row.energy_per_output_token_j == pytest.approx(row.energy_per_request_j / 4)
     assert row.energy_per_output_token_j * row.system_output_tokens_per_s == pytest.approx(100, rel=0.02)
     assert (row.n_repeats or 0) >= 8
@@ -526,12 +635,16 @@ def test_energy_of_a_machine(tmp_path: Path) -> None:
     assert row.energy_per_output_token_j is None  # the prompt's
 
 
-@pytest.mark.parametrize(
-    "meter, said", [(FakeMeter(0.0), "stands still"), (FakeMeter(reset_after_s=1.0), "runs backwards")]
-)
-def test_a_meter_that_cannot_be_right_leaves_times(tmp_path: Path, meter: FakeMeter, said: str) -> None:
-    meter.begun = time.monotonic()
-    with odd_server(lambda asked: asked.answer(first_s=0.05)) as server:
+@pytest.mark.parametrize("watts, said", [(0.0, "stands still"), (100.0, "runs backwards")])
+def test_a_meter_that_cannot_be_right_leaves_times(tmp_path: Path, watts: float, said: str) -> None:
+    meter = FakeMeter(watts)
+
+    async def behave(asked: Asked) -> None:
+        if asked.number == 10:
+            meter.reset()
+        await asked.answer(first_s=0.05)
+
+    with odd_server(behave) as server:
         run = Run(server.url, tmp_path / "own.csv", plan_of(requests_per_point=16), meter=meter)
     row = run.row
     assert row.energy_per_request_j is None
@@ -540,6 +653,58 @@ def test_a_meter_that_cannot_be_right_leaves_times(tmp_path: Path, meter: FakeMe
     assert said in row.note
     assert any(said in note for note in run.summary.notes)
     assert row.ttft_s
+
+
+@pytest.mark.parametrize(
+    "meter, said",
+    [
+        (FakeMeter(0.0, resolution_s=math.inf), "stood still under load for"),  # as one that never showed two values
+        (FakeMeter(0.0, resolution_s=0.02), "stood still under load for"),
+        (FakeMeter(resolution_s=10.0), "needs 220 s for a point, which has 1 s"),
+    ],
+)
+def test_no_later_point_waits_for_a_meter_in_vain(tmp_path: Path, meter: FakeMeter, said: str) -> None:
+    with odd_server(lambda asked: asked.answer(first_s=0.02)) as server:
+        plan = plan_of(answer_tokens=(2, 3, 4, 5), requests_per_point=2, seconds_per_point=1.0)
+        run = Run(server.url, tmp_path / "own.csv", plan, meter=meter)
+    sent = Counter(asked.max_tokens for asked in server.asked)
+    assert [row.energy_per_request_j for row in run.rows] == [None] * 4
+    assert all("no energy: " in (row.note or "") for row in run.rows)
+    # The first point waited for the meter as long as it may; the others had what counts, and nothing more.
+    assert (run.rows[0].n_repeats or 0) > 2
+    assert [row.n_repeats for row in run.rows[1:]] == [2, 2, 2]
+    assert [sent[answer] for answer in (3, 4, 5)] == [3, 3, 3]
+    (given_up,) = [note for note in run.said if "energy is given up" in note]
+    assert said in given_up
+
+
+def test_a_point_that_waits_for_its_meter_leaves_the_others_theirs(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer()) as server:
+        plan = plan_of(answer_tokens=(3, 4, 5), max_requests=100)
+        run = Run(server.url, tmp_path / "own.csv", plan, meter=FakeMeter(0.0, resolution_s=math.inf))
+    assert [row.n_out_tokens for row in run.rows] == [3, 4, 5]
+    sent = Counter(asked.max_tokens for asked in server.asked)
+    # After two requests to meet the server, 9 each are usual, and of the 71 beyond those half are spare.
+    assert [sent[answer] for answer in (3, 4, 5)] == [9 + 35, 9 + 18, 9 + 18]
+    assert run.summary.sent == 100
+    assert not run.summary.stopped
+    assert all("stands still" in (row.note or "") for row in run.rows)
+    assert [note for note in run.said if "--max-requests" in note] == [
+        "requests of a point were used up before its meter had resolved it: allow more with --max-requests"
+    ]
+
+
+def test_progress_counts_what_a_meter_needs(tmp_path: Path) -> None:
+    with odd_server(lambda asked: asked.answer(first_s=0.02)) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(3, 4)), meter=FakeMeter())
+    totals = [total for _, total in run.progress if total is not None]
+    assert len(totals) == len(run.progress)
+    assert totals == sorted(totals)
+    assert all(sent <= total for (sent, _), total in zip(run.progress, totals, strict=True))
+    # As soon as a point has the answers that count, it is known how many more the meter takes.
+    assert run.summary.sent > 2 * totals[0]
+    of_first = len([asked for asked in server.asked if asked.max_tokens == 3])
+    assert totals[13] > 0.6 * of_first
 
 
 def test_a_meter_that_cannot_be_read_at_all(tmp_path: Path) -> None:
@@ -572,6 +737,7 @@ def test_command(tmp_path: Path) -> None:
     assert shown["observations"] == str(out)
     assert any("no energy" in note for note in shown["notes"])
     assert "2 points against" in result.stderr
+    assert "about 28 requests; at most" in result.stderr
     assert "at most" in result.stderr
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert {row["precision_name"] for row in rows} == {"fp8"}
@@ -610,15 +776,54 @@ def test_keys_are_sent_and_never_written(tmp_path: Path) -> None:
         (["http://192.0.2.1/v1"], "not on this machine"),
         (["http://localhost:1", "--header", "Authorization: Bearer x"], "seen by others"),
         (["http://localhost:1", "--api-key-variable", "NOT_SET"], "NOT_SET"),
-        (["http://localhost:1", "--concurrency", "0"], "concurrencies"),
+        (["http://localhost:1", "--header", "blue"], "--header: "),
+        (["http://localhost:1", "--concurrency", "0"], "--concurrency: 0 "),
+        (["http://localhost:1", "--prompt-tokens", "0"], "--prompt-tokens: 0 "),
+        (["http://localhost:1", "--answer-tokens", "0"], "--answer-tokens: 0 "),
+        (["http://localhost:1", "--cached-share", "1"], "--cached-share: "),
+        (["http://localhost:1", "--seconds", "0"], "--seconds: 0 "),
+        (["http://localhost:1", "--max-seconds", "-1"], "--max-seconds: -1 "),
+        (["http://localhost:1", "--timeout", "0"], "--timeout: 0 s"),
+        (["http://localhost:1", "--timeout", "inf"], "--timeout: inf s"),
+        (["http://localhost:1", "--stall-seconds", "nan"], "--stall-seconds: nan s"),
+        (["http://localhost:1", "--idle-seconds", "-1"], "--idle-seconds: -1 s"),
+        (["http://localhost:1", "--ca-file", "/nowhere.pem"], "--ca-file: cannot read"),
+        (["http://localhost:1", "--max-requests", "10"], "--max-requests: 10: to meet a server"),
+        (["http://localhost:1", "--engine", "foo"], "unknown engine 'foo'\n  One of vllm, "),
+        (["http://localhost:1", "--tensor-parallel", "2"], "--tensor-parallel: 2 of 1 "),
+        (["http://localhost:1", "--gpu-count", "4", "--tensor-parallel", "3"], "--tensor-parallel: 3 of 4 "),
+        (["http://localhost:1", "--node", "my box"], "--node: 'my box' cannot be"),
+        (["http://localhost:1", "--node", "general"], "--node: 'general' cannot be"),
         (["ftp://localhost:1"], "no address"),
     ],
 )
 def test_refused_before_anything_is_sent(tmp_path: Path, arguments: list[str], said: str) -> None:
     result = command(*arguments, "--out", str(tmp_path / "own.csv"))
-    assert isinstance(result.exception, InvalidInput)
+    assert isinstance(result.exception, InvalidInput), result.output
     assert said in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_there_is_refused_before_the_plan_is_said(tmp_path: Path) -> None:
+    out = tmp_path / "own.csv"
+    out.write_text("mine\n")
+    result = command("http://192.0.2.1/v1", "--out", str(out))
+    assert isinstance(result.exception, FileProblem)
+    assert "is there already" in str(result.exception)
+    assert "points against" not in result.stderr
+    assert out.read_text() == "mine\n"
+
+
+def test_the_node_may_be_one_that_is_yet_to_be_made(tmp_path: Path) -> None:
+    rows = []
+    for node in ("my-box", "aws:p5.48xlarge"):
+        out = tmp_path / f"{node[:2]}.csv"
+        with odd_server(lambda asked: asked.answer()) as server:
+            result = command(server.url, *SMALL, "--out", str(out), "--node", node)
+        assert result.exit_code == 0, result.output
+        assert ("inferprint catalog add-node my-box" in result.stderr) is (node == "my-box")
+        rows += list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["node_id"] for row in rows] == ["my-box", "my-box", "aws:p5.48xlarge", "aws:p5.48xlarge"]
 
 
 def test_unknown_names_and_lists(tmp_path: Path) -> None:
@@ -641,30 +846,72 @@ def test_exit_tells_of_a_sweep_that_stopped(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_interrupted_keeps_its_rows(tmp_path: Path) -> None:
+PATIENCE_S = 240.0
+ALONE = ["--concurrency", "1", "--prompt-tokens", "20", "--cached-share", "0", "--answer-tokens", "3,5", "--json"]
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own; gone at the end, with its pipes."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "inferprint", *COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str], by: signal.Signals, when: threading.Event) -> tuple[int, str, str]:
+    """What a command that gets a signal at a moment exits with and says."""
+    end = time.monotonic() + PATIENCE_S
+    while not when.wait(0.1):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+    process.send_signal(by)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    assert "Traceback" not in stderr
+    return process.returncode, stdout, stderr
+
+
+@pytest.mark.parametrize("by, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_keeps_its_rows(tmp_path: Path, by: signal.Signals, code: int) -> None:
     out, second = tmp_path / "own.csv", threading.Event()
 
     async def behave(asked: Asked) -> None:
         if asked.max_tokens > 3:
             second.set()
-            await asyncio.sleep(30)
+            await asyncio.sleep(600)
         await asked.answer()
 
-    arguments = [*COMMAND, "--concurrency", "1", "--prompt-tokens", "20", "--cached-share", "0", "--out", str(out)]
-    with odd_server(behave) as server:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "inferprint", *arguments, "--answer-tokens", "3,5", "--json", server.url],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert second.wait(20)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=10)
-    assert process.returncode == 130, stderr
-    assert "interrupted: 1 rows are in" in stderr
-    assert "Traceback" not in stderr
+    with odd_server(behave) as server, running(server.url, *ALONE, "--out", str(out)) as process:
+        returned, stdout, stderr = ended(process, by, second)
+    assert returned == code, stderr
+    assert f"interrupted: 1 rows are in {out}" in stderr
     shown = json.loads(stdout)
     assert shown["stopped"] == "interrupted"
     assert len(shown["rows"]) == 1
     assert len(list(csv.DictReader(out.read_text().splitlines()))) == 1
+
+
+@pytest.mark.parametrize("answered", [0, 1, 3])
+def test_interrupted_before_the_first_row_names_no_rows(tmp_path: Path, answered: int) -> None:
+    out, asked_for = tmp_path / "own.csv", threading.Event()
+
+    async def behave(asked: Asked) -> None:
+        if asked.number == answered:
+            asked_for.set()
+            await asyncio.sleep(600)
+        await asked.answer()
+
+    with odd_server(behave) as server, running(server.url, *ALONE, "--out", str(out)) as process:
+        returned, stdout, stderr = ended(process, signal.SIGINT, asked_for)
+    assert returned == 130, stderr
+    assert f"interrupted: nothing was measured, and nothing is written to {out}" in stderr
+    assert "rows are in" not in stderr
+    assert json.loads(stdout)["observations"] is None
+    assert not list(tmp_path.iterdir())

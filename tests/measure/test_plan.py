@@ -46,6 +46,24 @@ def test_bounds_hold_for_requests_and_tokens() -> None:
     assert wide.most_requests(metered=True) == wide.max_requests
 
 
+def test_a_point_leaves_later_ones_what_they_usually_take() -> None:
+    plan = SweepPlan(concurrencies=(1,), prompt_tokens=(100, 200), answer_tokens=(5, 6), cached_shares=(0,))
+    # Each point takes 9; the second length takes 3 to be found.
+    assert [plan.usual_after(place) for place in range(4)] == [9 + 18 + 3, 18 + 3, 9, 0]
+    assert plan.usual_after(0, found=(200,)) == 27
+    # Half of what is spare, and all of it at the end.
+    assert plan.share(0, 9 + 30 + 100) == 9 + 50
+    assert plan.share(3, 9 + 100) == 9 + 100
+    # Where the sweep has less than it usually takes, a point has what it usually takes itself.
+    assert plan.share(0, 20) == 9
+
+
+def test_the_bound_is_enough_for_the_first_point() -> None:
+    SweepPlan(cached_shares=(0,), max_requests=17)
+    with pytest.raises(InvalidInput, match=r"16: .* 1 x \(256 in, 1 out\), takes up to 17"):
+        SweepPlan(cached_shares=(0,), max_requests=16)
+
+
 def test_default_fits_its_bounds() -> None:
     plan = default_plan()
     assert plan.usual_requests < plan.max_requests
@@ -66,6 +84,7 @@ def test_default_fits_its_bounds() -> None:
         {"requests_per_point": 0},
         {"seconds_per_point": math.inf},
         {"max_requests": 0},
+        {"max_requests": 16, "cached_shares": (0,)},
         {"max_seconds": -1.0},
         {"max_seconds": math.nan},
     ],

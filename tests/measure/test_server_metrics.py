@@ -462,16 +462,20 @@ def test_a_live_server_with_its_meter(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def served() -> Iterator[Callable[[str], str]]:
-    """Serves a text as the metrics of a server; returns its address."""
+def served() -> Iterator[Callable[..., str]]:
+    """Serves texts, one after the other, as the metrics of a server, the last for ever or an error after it."""
     servers = []
 
-    def serve(text: str) -> str:
+    def serve(*texts: str, then_fails: bool = False) -> str:
+        left = list(texts)
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(200)
+                self.send_response(200 if left else 500)
                 self.end_headers()
-                self.wfile.write(text.encode())
+                self.wfile.write((left[0] if left else "").encode())
+                if len(left) > 1 or then_fails:
+                    del left[:1]
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -505,6 +509,24 @@ def test_what_does_not_do_is_told_by_the_first_scrape(
     result = ran(served(text), "--gpu", "h100_sxm", "--meter", "none", "--seconds", 1000, *more)
     assert isinstance(result.exception, InferprintError)
     assert re.search(said, str(result.exception))
+
+
+def test_a_server_that_dies_ends_the_span(served: Callable[..., str], tmp_path: Path) -> None:
+    url = served(*(vllm(LLAMA, work) for work in (0.0, 1.0, 2.0)), then_fails=True)
+    out = tmp_path / "own.csv"
+    result = ran(url, "--gpu", "h100_sxm", "--meter", "none", "--seconds", 1000, "--every", 0.1, "--out", out)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "answers 500" in result.stderr
+    assert "the span ends with the scrape before" in result.stderr
+    (row,) = rows_in(out)
+    assert float(row["n_repeats"]) == pytest.approx(200)
+
+
+def test_a_server_that_dies_at_once_has_no_span(served: Callable[..., str]) -> None:
+    url = served(vllm(LLAMA), then_fails=True)
+    result = ran(url, "--gpu", "h100_sxm", "--meter", "none", "--seconds", 1000, "--every", 0.1)
+    assert isinstance(result.exception, MeterProblem)
+    assert "answers 500" in str(result.exception)
 
 
 @pytest.mark.parametrize(

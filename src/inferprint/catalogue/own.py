@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
+from inferprint.errors import InvalidInput
+
 OWN_FORMS = ("duration.served", "duration.single", "energy.served")
 """General forms that a node may have of its own."""
+
+GENERAL = "general"
+"""What stands for the general coefficients where a node could be named."""
+
+NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 QUANTITY_OF = {
     "energy.served": "energy",
@@ -25,3 +34,18 @@ def own_form_id(name: str, node: str) -> str:
 def is_own(form: str) -> bool:
     """Whether a form's id is that of a node's own."""
     return "@" in form
+
+
+def check_node_id(field: str, name: str) -> None:
+    """Check that a node of one's own can be called so.
+
+    Raises
+    ------
+    InvalidInput
+        It cannot.
+    """
+    hint = "Letters, digits, '.', '_', ':' and '-', at most 64, beginning with a letter or digit."
+    if name.casefold() == GENERAL:
+        raise InvalidInput(field, f"'{name}' stands for the general coefficients", hint=hint)
+    if not NODE_ID.fullmatch(name):
+        raise InvalidInput(field, f"'{name}' cannot be the id of a node", hint=hint)

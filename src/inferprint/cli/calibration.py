@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inferprint.catalogue.own import GENERAL
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
 from inferprint.errors import FileProblem, InvalidInput
 
@@ -116,10 +117,6 @@ def fit_command(
     for change in changed:
         print(f"  {change.form:<16} {change.name} {change.before:.4g} -> {change.after:.4g}")
     print(f"refused {len(refused):,} values: reasons in {report}\ncoefficients: {coefficients}")
-
-
-GENERAL = "general"
-"""What `--node` takes for the general coefficients, whatever node a row names."""
 
 
 @click.command("validate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from inferprint.cli.interrupted import ended_by, exit_early
+from inferprint.cli.lazy import LazyGroup
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
-from inferprint.errors import FileProblem, InvalidInput
+from inferprint.errors import FileProblem, InvalidInput, UnknownName
 
 if TYPE_CHECKING:
+    from inferprint.catalogue import Catalogue
     from inferprint.measure.client import Client
     from inferprint.measure.endpoint import Outcome, Summary, Watch
     from inferprint.measure.meters.base import Meter
@@ -24,6 +28,19 @@ if TYPE_CHECKING:
 
 SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-goog-api-key")
 FROM_ENVIRONMENT = "env:"
+
+OPTIONS = {
+    "concurrencies": "--concurrency",
+    "prompt_tokens": "--prompt-tokens",
+    "answer_tokens": "--answer-tokens",
+    "cached_shares": "--cached-share",
+    "requests_per_point": "--requests",
+    "seconds_per_point": "--seconds",
+    "max_requests": "--max-requests",
+    "max_seconds": "--max-seconds",
+    "ca_file": "--ca-file",
+}
+"""The options that fill what a plan and a client take."""
 
 
 Callback = Callable[[click.Context, click.Parameter, str | None], tuple[float, ...] | None]
@@ -41,7 +58,14 @@ def _numbers(kind: Callable[[str], float]) -> Callback:
     return read
 
 
-@click.group("measure")
+@click.group(
+    "measure",
+    cls=LazyGroup,
+    elsewhere={
+        "gpu": "inferprint.cli.measure_gpu:gpu_command",
+        "server": "inferprint.cli.measure_server:server_command",
+    },
+)
 def measure_command() -> None:
     """Measure what you run yourself: times and energy, as rows that fit, validate and catalog add-node take."""
 
@@ -49,15 +73,24 @@ def measure_command() -> None:
 @measure_command.command("meters")
 @JSON
 def meters_command(as_json: bool) -> None:
-    """List the kinds of energy meters."""
-    from inferprint.measure.meters.base import meter_kinds
+    """List the kinds of energy meters, and which of them work on this machine now."""
+    from inferprint.measure.meters.base import meter_kinds, why_not_here
 
-    kinds = [{"name": kind.name, "title": kind.title, "example": kind.example} for kind in meter_kinds().values()]
+    kinds: list[dict[str, Any]] = []
+    for kind in meter_kinds().values():
+        reason = f"needs {kind.needs}" if kind.needs else why_not_here(kind)
+        available = None if kind.needs else reason is None
+        about = {"name": kind.name, "title": kind.title, "example": kind.example}
+        kinds.append({**about, "available": available, "reason": reason})
     if as_json:
         print(json.dumps(kinds, indent=2, ensure_ascii=False))
         return
-    for kind in kinds:
-        print(f"{kind['example']:<44} {kind['title']}")
+    for shown in kinds:
+        works = {True: "works here", False: "not here"}.get(shown["available"], shown["reason"])
+        print(f"{shown['name']:<12}{works:<18}{shown['title']}")
+        print(f"{'':<30}--meter {shown['example']}")
+        if shown["available"] is False:
+            print(f"{'':<30}{shown['reason']}")
 
 
 def _counts(flag: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -72,8 +105,8 @@ def _counts(flag: str, text: str) -> Callable[[Callable[..., None]], Callable[..
 @click.option("--gpu-count", type=click.IntRange(1), default=1, show_default=True, help="How many serve.")
 @click.option("--tensor-parallel", type=click.IntRange(1), help="How many share a copy; all by default.")
 @click.option("--precision", help="Number format of the weights; that of the model's publication by default.")
-@click.option("--engine", help="Serving software, such as vllm, sglang, tensorrt-llm or llama.cpp.")
-@click.option("--engine-version", metavar="VERSION", help="Its version.")
+@click.option("--engine", help="Serving software, such as vllm or llama.cpp-server; asked of the server by default.")
+@click.option("--engine-version", metavar="VERSION", help="Its version; asked of the server by default.")
 @click.option("--node", "node_id", metavar="ID", help="The node of your own that serves, for validate to score it.")
 @_counts("--concurrency", "Requests in flight. Default: 1,2,4,8,16.")
 @_counts("--prompt-tokens", "Prompt lengths. Default: 256,2048.")
@@ -116,14 +149,15 @@ def endpoint_command(url: str, out: Path, add: bool, yes: bool, as_json: bool, *
     from inferprint.measure.observations import ObservationWriter
 
     base = base_of(url)
-    plan, subject = _plan_of(options), _subject_of(options)
-    client = _client_of(base, options)
+    with _options_named():
+        plan, subject, client = _plan_of(options), _subject_of(options), _client_of(base, options)
     here = is_loopback(base)
-    with _meter_of(options["meter_asked"], here) as meter:
+    # A file that is there already is refused before anything else is said.
+    with ObservationWriter(out, add=add) as writer, _meter_of(options, subject, here) as meter:
         _announce(base, plan, metered=meter is not None)
         if not here and not yes:
             _ask(base)
-        with ObservationWriter(out, add=add) as writer, _watch() as watch:
+        with _watch() as watch:
             sweep = Sweep(
                 client,
                 plan,
@@ -134,12 +168,11 @@ def endpoint_command(url: str, out: Path, add: bool, yes: bool, as_json: bool, *
                 idle_seconds=options["idle_seconds"],
                 seed=options["seed"],
             )
-            interrupted = _ran(sweep.run)
+            by = ended_by(sweep.run)
     _show(sweep.summary, out, as_json)
-    if interrupted:
-        print(f"interrupted: {len(sweep.summary.rows)} rows are in {out}", file=sys.stderr)
-        sys.exit(130)
-    if sweep.summary.stopped or not sweep.summary.rows:
+    rows = len(sweep.summary.rows)
+    exit_early(by, rows, out)
+    if sweep.summary.stopped or not rows:
         sys.exit(1)
 
 
@@ -150,13 +183,17 @@ def _need_httpx() -> None:
         raise FileProblem("httpx is not installed", hint="pip install 'inferprint[measure]'")
 
 
-def _ran(run: Callable[[], object]) -> bool:
-    """Run; True where it was interrupted."""
+@contextmanager
+def _options_named() -> Iterator[None]:
+    """Errors name the option that was given."""
     try:
-        run()
-    except KeyboardInterrupt:
-        return True
-    return False
+        yield
+    except InvalidInput as error:
+        if error.field not in OPTIONS:
+            raise
+        raise InvalidInput(
+            OPTIONS[error.field], error.message.removeprefix(f"{error.field}: "), hint=error.hint
+        ) from None
 
 
 def _plan_of(options: dict[str, Any]) -> SweepPlan:
@@ -181,29 +218,56 @@ def _subject_of(options: dict[str, Any]) -> Subject:
     """What is measured; names that the catalogue does not hold are refused before anything is sent."""
     from inferprint.catalogue import resolve_gpu, resolve_model, resolve_precision
     from inferprint.measure.rows import Subject
+    from inferprint.rates.engines import find_engine
 
     catalogue = catalogue_of(options["catalog"])
     resolve_model(catalogue, options["model_id"])
     precision = options["precision"]
+    count, share = options["gpu_count"], options["tensor_parallel"]
+    if share is not None and count % share:
+        raise InvalidInput(
+            "--tensor-parallel",
+            f"{share} of {count} accelerators cannot share each copy",
+            hint="Give a divisor of --gpu-count, which is all that serve.",
+        )
     return Subject(
         model_id=options["model_id"],
         gpu=resolve_gpu(catalogue, options["gpu"]).id,
-        gpu_count=options["gpu_count"],
-        tensor_parallel=options["tensor_parallel"],
+        gpu_count=count,
+        tensor_parallel=share,
         precision_name=resolve_precision(catalogue, precision).id if precision else None,
-        engine=options["engine"],
+        engine=find_engine(options["engine"]).id if options["engine"] else None,
         engine_version=options["engine_version"],
-        node_id=options["node_id"],
+        node_id=_node_of(catalogue, options["node_id"]),
         source=options["source"],
     )
+
+
+def _node_of(catalogue: Catalogue, name: str | None) -> str | None:
+    """The node that serves: of the catalogue, or one that is yet to be made of these rows."""
+    from inferprint.catalogue import resolve_node
+    from inferprint.catalogue.own import check_node_id
+
+    if name is None:
+        return None
+    check_node_id("--node", name)
+    try:
+        return resolve_node(catalogue, name).id
+    except UnknownName as unknown:
+        near = f" (nearest: {', '.join(unknown.nearest)})" if unknown.nearest else ""
+        make = f"inferprint catalog add-node {name}"
+        print(f"no node is called '{name}' yet{near}: {make} makes it of these rows", file=sys.stderr)
+        return name
 
 
 def _client_of(base: str, options: dict[str, Any]) -> Client:
     from inferprint.measure.client import Client, Target
 
-    for name in ("timeout_s", "stall_seconds"):
-        if not options[name] > 0:
-            raise InvalidInput(name, f"{options[name]:g} s is not above 0")
+    for name, flag in (("timeout_s", "--timeout"), ("stall_seconds", "--stall-seconds")):
+        if not 0 < options[name] < math.inf:
+            raise InvalidInput(flag, f"{options[name]:g} s is no time to wait")
+    if not 0 <= options["idle_seconds"] < math.inf:
+        raise InvalidInput("--idle-seconds", f"{options['idle_seconds']:g} s is no time to wait")
     headers = dict(_header(text) for text in options["headers"])
     if options["api_key_variable"]:
         headers["Authorization"] = f"Bearer {_from_environment(options['api_key_variable'], '--api-key-variable')}"
@@ -221,12 +285,12 @@ def _header(text: str) -> tuple[str, str]:
     """A header as name and value; a secret is read from the environment alone."""
     name, colon, value = (part.strip() for part in text.partition(":"))
     if not (colon and name and value and name.isascii() and value.isascii()):
-        raise InvalidInput("header", f"'{name}' is not NAME:VALUE", hint="For example X-Route:blue.")
+        raise InvalidInput("--header", f"'{name}' is not NAME:VALUE", hint="For example X-Route:blue.")
     if value.startswith(FROM_ENVIRONMENT):
         return name, _from_environment(value.removeprefix(FROM_ENVIRONMENT), "--header")
     if name.lower() in SECRET_HEADERS:
         raise InvalidInput(
-            "header",
+            "--header",
             f"a value of {name} on the command line is seen by others",
             hint=f"Put it into an environment variable: --header {name}:{FROM_ENVIRONMENT}VARIABLE",
         )
@@ -241,29 +305,25 @@ def _from_environment(name: str, flag: str) -> str:
 
 
 @contextmanager
-def _meter_of(asked: str | None, here: bool) -> Iterator[Meter | None]:
+def _meter_of(options: dict[str, Any], subject: Subject, here: bool) -> Iterator[Meter | None]:
     """The meter that was asked for, or one that this machine has where it is the one that serves."""
-    from inferprint.measure.meters.base import find_meter, open_meter
+    from inferprint.measure.meters.chosen import metered, usual_meters
 
-    meter = None
-    if asked and asked != "none":
-        meter = open_meter(asked)
-    elif asked is None and here:
-        meter, reasons = find_meter()
-        if meter is None and reasons:
-            print(f"no meter of this machine: {'; '.join(reasons)}", file=sys.stderr)
-    if meter is not None:
-        print(f"meter: {meter.name} ({meter.boundary})", file=sys.stderr)
-    try:
+    usual = usual_meters(catalogue_of(options["catalog"]).gpus[subject.gpu])
+    with metered(
+        options["meter_asked"],
+        usual,
+        lambda text: print(text, file=sys.stderr),
+        here=here,
+        count=subject.gpu_count,
+    ) as meter:
         yield meter
-    finally:
-        if meter is not None:
-            meter.close()
 
 
 def _announce(base: str, plan: SweepPlan, *, metered: bool) -> None:
+    more = ", and what the meter needs" if metered else ""
     print(
-        f"{len(plan.points())} points against {base}: about {plan.usual_requests:,} requests; at most "
+        f"{len(plan.points())} points against {base}: about {plan.usual_requests:,} requests{more}; at most "
         f"{plan.most_requests(metered=metered):,} with {plan.most_tokens(metered=metered):,} tokens, "
         f"in {plan.max_seconds:,.0f} s",
         file=sys.stderr,

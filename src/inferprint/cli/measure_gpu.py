@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inferprint.cli.interrupted import ended_by, exit_early
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
 from inferprint.errors import InvalidInput
 
@@ -82,11 +83,9 @@ def gpu_command(out: Path, add: bool, as_json: bool, **options: Any) -> None:
         metered(options["asked"], (_own_meter(device),), _say) as meter,
         ObservationWriter(out, add=add) as writer,
     ):
-        interrupted = _ran(lambda: _run_all(shapes, (device, gpu.id), plan, writer, meter, options, summaries))
+        by = ended_by(lambda: _run_all(shapes, (device, gpu.id), plan, writer, meter, options, summaries))
     _show(summaries, out, as_json)
-    if interrupted:
-        print(f"interrupted: {len(writer.rows)} rows are in {out}", file=sys.stderr)
-        sys.exit(130)
+    exit_early(by, len(writer.rows), out)
     if not writer.rows or any(summary.stopped for summary in summaries):
         sys.exit(1)
 
@@ -134,15 +133,6 @@ def _run_all(
             run.run()
         device.release()
         left -= run.summary.seconds
-
-
-def _ran(run: Callable[[], object]) -> bool:
-    """Run; True where it was interrupted."""
-    try:
-        run()
-    except KeyboardInterrupt:
-        return True
-    return False
 
 
 def _plan_of(options: dict[str, Any]) -> GpuPlan:

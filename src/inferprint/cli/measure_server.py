@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inferprint.cli.interrupted import terminated_as_interrupted
 from inferprint.cli.options import CATALOG, JSON, catalogue_of, estimator_of
 from inferprint.errors import InvalidInput, UnknownName
 
@@ -166,8 +167,8 @@ def _polled(urls: Sequence[str], options: dict[str, Any], gpu: Gpu, catalogue: C
         with recorder or nullcontext():
             if recorder is not None:
                 time.sleep(SPARE_S)
-            with _told() as tell:
-                servers = poll(urls, options["seconds"], options["every"], tell=tell, check=check)
+            with terminated_as_interrupted(), _told() as tell:
+                servers = poll(urls, options["seconds"], options["every"], tell=tell, say=_say, check=check)
             start_s, end_s = _span(servers)
             if meter is None or recorder is None:
                 return Measured(servers, start_s, end_s, None, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferprint.cli.calibration import GENERAL, OBSERVATIONS, _needs, _print, _reasons
+from inferprint.cli.calibration import OBSERVATIONS, _needs, _print, _reasons
 from inferprint.cli.options import JSON
 from inferprint.errors import FileProblem, InvalidInput
 
@@ -130,13 +129,10 @@ def _catalogue(folder: Path, node_id: str) -> tuple[Catalogue, str]:
         The node is one of the packaged catalogue, another one has this name, or its id cannot be one.
     """
     from inferprint.catalogue.compose import fold
-    from inferprint.catalogue.own import OWN_FORMS, own_form_id
+    from inferprint.catalogue.own import OWN_FORMS, check_node_id, own_form_id
     from inferprint.estimate import default_catalogue
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", node_id) or fold(node_id) == GENERAL:
-        hint = "Letters, digits, '.', '_', ':' and '-', at most 64, beginning with a letter or digit."
-        hint = f"It stands for the general coefficients. {hint}" if fold(node_id) == GENERAL else hint
-        raise InvalidInput("id", f"'{node_id}' cannot be the id of a node", hint=hint)
+    check_node_id("id", node_id)
     base = default_catalogue()
     whole = base.with_folder(folder) if folder.is_dir() and any(folder.rglob("*.toml")) else base
     known = whole.names("nodes").get(fold(node_id))

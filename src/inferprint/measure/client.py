@@ -52,6 +52,20 @@ BURST_SECONDS = 1e-4
 GRACE_SECONDS = 2.0
 """How long a server may keep a connection open after it said that the answer is complete [s]."""
 
+OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp-server"}
+"""Serving software by the owner that it names in its list of models."""
+
+VERSIONS = {
+    "vllm": (("/version", "version"),),
+    "sglang": (("/server_info", "version"), ("/get_server_info", "version")),
+    "llama.cpp": (("/props", "build_info"),),
+}
+"""Where serving software tells its version: paths beside /v1, and the field of what is there."""
+
+LONGEST_VERSION = 64
+AWAY = (502, 503, 504)
+"""Statuses of a proxy, or of the server itself, where what answers is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -110,6 +124,19 @@ class Failed:
     ended: float
     status: int | None = None
     retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model of a server's list: its name, other names that it takes, and who owns it by the list."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    owner: str = ""
+
+    def is_called(self, name: str) -> bool:
+        """Whether a request for that name gets it; Ollama takes a name without its tag for the latest."""
+        return name in (self.name, *self.aliases) or f"{name}:latest" == self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,17 +267,30 @@ class Client:
         """Close its connections."""
         await self._http.aclose()
 
-    async def models(self) -> list[str]:
-        """Names of the models that the server says it has; empty where it does not say."""
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                answer = await self._http.get(f"{self.target.base}/models")
-            found = answer.json() if answer.status_code == 200 else {}
-        except (httpx.HTTPError, TimeoutError, ValueError):
-            return []
-        entries = found.get("data") if isinstance(found, dict) else None
+    async def models(self) -> list[Served]:
+        """The models that the server says it has; empty where it does not say."""
+        entries = (await self._told(f"{self.target.base}/models")).get("data")
         entries = entries if isinstance(entries, list) else []
-        return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+        return [_served(entry) for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+    async def version(self, engine: str) -> str | None:
+        """The version of a serving software as the server tells it; None where it does not, or where it is unknown."""
+        # "vllm-0.11" is vLLM of some age.
+        for path, name in VERSIONS.get(engine.split("-", maxsplit=1)[0], ()):
+            found = (await self._told(self.target.base.removesuffix("/v1") + path)).get(name)
+            if isinstance(found, str) and found.strip():
+                return _shown(found.encode())[:LONGEST_VERSION]
+        return None
+
+    async def _told(self, url: str) -> Mapping[str, Any]:
+        """The object that the server has at an address; empty where it has none, or not soon."""
+        try:
+            async with asyncio.timeout(min(CONNECT_SECONDS, self.timeout_s)):
+                answer = await self._http.get(url, headers={"Accept": "application/json"})
+            found = answer.json() if answer.status_code == 200 else {}
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     async def ask(self, prompt: str, answer_tokens: int) -> Answered | Failed:
         """One request and its answer. It raises nothing but what cancels it."""
@@ -335,6 +375,12 @@ class Client:
             return Failed("longer than asked", f"{n_out} tokens, {stream.asked} were asked for", started, now)
         n_in, n_cached = stream.count("prompt_tokens"), stream.cached()
         return Answered(started, first, last, stream.asked, n_in, n_cached, n_out, stream.chunks, stream.bursts)
+
+
+def _served(entry: Mapping[str, Any]) -> Served:
+    aliases, owner = entry.get("aliases"), entry.get("owned_by")
+    names = tuple(name for name in aliases if isinstance(name, str)) if isinstance(aliases, list) else ()
+    return Served(entry["id"], names, owner if isinstance(owner, str) else "")
 
 
 class _Wire:
@@ -517,8 +563,13 @@ def _lost(error: Exception, started: float) -> Failed:
     return Failed("cut off", said, started, now)
 
 
-async def learn(client: Client, prompt: str) -> tuple[Answered, list[str], int]:
+async def learn(client: Client, prompt: str, *, lists_models: bool = True) -> tuple[Answered, list[str], int]:
     """Find out what a server understands, with a short answer.
+
+    Parameters
+    ----------
+    lists_models
+        Whether it has a list of models: one that has none and not the path of requests is likely no such server.
 
     Returns
     -------
@@ -541,7 +592,7 @@ async def learn(client: Client, prompt: str) -> tuple[Answered, list[str], int]:
         if isinstance(outcome, Answered):
             return outcome, _remarks(client.dialect, limit), count
         if outcome.status not in NOT_UNDERSTOOD or count == len(tries):
-            raise problem_of(outcome, client.target)
+            raise problem_of(outcome, client.target, lists_models=lists_models)
 
 
 def _remarks(dialect: Dialect, limit: str) -> list[str]:
@@ -555,8 +606,8 @@ def _remarks(dialect: Dialect, limit: str) -> list[str]:
     return said
 
 
-def problem_of(failed: Failed, target: Target) -> EndpointProblem:
-    """A failure that ends a run before it began, with what to do about it."""
+def problem_of(failed: Failed, target: Target, *, lists_models: bool = True) -> EndpointProblem:
+    """A failure that ends a run before it began, with what to do about it; see `learn`."""
     hint = "See what the server logs."
     if failed.kind == "not reached":
         hint = "Check the address, and that the server is up."
@@ -568,7 +619,14 @@ def problem_of(failed: Failed, target: Target) -> EndpointProblem:
         hint = "The server ignores max_tokens: lengths of answers cannot be set, so that nothing can be measured."
     elif failed.status in (401, 403):
         hint = "Name the environment variable that holds the key with --api-key-variable."
+    elif failed.status not in AWAY and (_is_page(failed.text) or (failed.status == 404 and not lists_models)):
+        hint = f"Is {target.base} the base URL of an inference server, such as http://host:8000/v1?"
     elif failed.status == 404:
         other = "chat" if target.api == "completions" else "completions"
         hint = f"Check the path and --served-model; or try --api {other}."
     return EndpointProblem(f"{target.url}: {failed.kind}: {failed.text}", hint=hint)
+
+
+def _is_page(text: str) -> bool:
+    """Whether what a server said is a web page."""
+    return "<html" in text.lower() or "<!doctype" in text.lower()

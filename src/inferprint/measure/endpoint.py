@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,9 +15,11 @@ from typing import Any
 from inferprint.errors import EndpointProblem, MeterProblem
 from inferprint.measure.client import (
     NOT_UNDERSTOOD,
+    OWNERS,
     Answered,
     Client,
     Failed,
+    Served,
     learn,
     problem_of,
 )
@@ -26,15 +29,22 @@ from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, Windo
 from inferprint.measure.observations import ObservationWriter, Row
 from inferprint.measure.plan import PROBES_PER_LENGTH, Point, SweepPlan
 from inferprint.measure.prompts import Prompts, is_close
-from inferprint.measure.rows import Subject, energy_of, point_row
+from inferprint.measure.rows import MISSED, Subject, energy_of, point_row
 
 EMPTY_POINTS = 3
 """Points in a row without a row after which a sweep stops."""
 
 FIRST_PROMPT_WORDS = 16
-LONGEST_METER_WAIT_S = 120.0
+LONGEST_UNKNOWN_WAIT_S = 120.0
+"""Longest wait for a meter of which it is not known how often it shows a new value [s]."""
+
 FINEST_READING_S = 0.05
 """Time between two readings of a meter that shows more than is read of it [s]."""
+
+LONGEST_STILL_S = 30.0
+"""Time under load without a new value after which a meter stands still, where its usual one is not known [s]."""
+
+NAMES_SHOWN = 10
 
 NO_METER = "no energy was measured, as there is no meter: the rows hold times alone"
 
@@ -119,7 +129,7 @@ class Watch:
     say
         Told a sentence that concerns the whole run.
     progress
-        Told requests sent, and how many they usually are in all.
+        Told requests sent, and how many there will be by all that is known.
     done
         Told what came of a point.
     """
@@ -166,11 +176,12 @@ class Sweep:
         self.prompts = Prompts(seed)
         self.summary = Summary(client.target.url, client.target.model, self.prompts.seed)
         self._meter, self._watch, self._idle_seconds = meter, watch or Watch(), idle_seconds
-        usual = plan.usual_requests
-        self.budget = Budget(
-            plan.most_requests(metered=meter is not None),
-            lambda sent: self._watch.progress(sent, max(sent, usual)),
-        )
+        self.budget = Budget(plan.most_requests(metered=meter is not None), self._progress)
+        self._expected, self._later = plan.usual_requests, 0
+        self._load: Load | None = None
+        self._still_s = 0.0
+        self._no_energy = ""
+        self._told: set[str] = set()
         self._recorder: Recorder | None = None
         self._idle_w: float | None = None
         self._begun = self._end = 0.0
@@ -198,7 +209,20 @@ class Sweep:
             self._close_summary()
         return self.summary
 
+    def _progress(self, sent: int) -> None:
+        """Tell how many requests were sent, and how many there will be; a number that never falls."""
+        if self._load is not None:
+            self._expected = max(self._expected, sent + self._load.expected + self._later)
+        self._watch.progress(sent, max(sent, min(self._expected, self.budget.limit)))
+
     def _close_summary(self) -> None:
+        if self._refused:
+            prompt, answer = min(self._refused, key=sum)
+            self._note(
+                f"the server refuses {len(self._refused)} of the lengths, {prompt} + {answer} tokens the shortest: "
+                "give shorter ones with --prompt-tokens and --answer-tokens, or the server more context, which "
+                "llama.cpp divides among its slots"
+            )
         summary, points = self.summary, self.plan.points()
         summary.sent, summary.told_to_wait = self.budget.sent, self.budget.waits
         summary.seconds = time.monotonic() - self._begun if self._begun else 0.0
@@ -217,19 +241,18 @@ class Sweep:
                     hint="Give it more with --max-seconds.",
                 ) from None
             with self._metering():
-                for point in self.plan.points():
-                    if self.summary.stopped or not await self._measure(point):
+                for place, point in enumerate(self.plan.points()):
+                    if self.summary.stopped or not await self._measure(place, point):
                         return
 
     async def _meet(self) -> None:
         """Learn what the server is called, understands and reports."""
-        target = self.client.target
-        if not target.model:
-            name = await self._served_model()
-            self.client.target = target = replace(target, model=name)
-            self.summary.served_model = name
+        models = await self.client.models()
+        name = self._served_model(models)
+        self.client.target = replace(self.client.target, model=name)
+        self.summary.served_model = name
         prompt = self.prompts.fresh(FIRST_PROMPT_WORDS)
-        answer, remarks, sent = await learn(self.client, prompt)
+        answer, remarks, sent = await learn(self.client, prompt, lists_models=bool(models))
         self.budget.take(sent)
         self._count(answer)
         for remark in remarks:
@@ -238,18 +261,39 @@ class Sweep:
             self._note("the server reports no prompt tokens: n_in_tokens is the number of words sent")
         else:
             self.prompts.learn(FIRST_PROMPT_WORDS, answer.n_in)
+        await self._learn_engine(next((model.owner for model in models if model.is_called(name)), ""))
 
-    async def _served_model(self) -> str:
-        names = await self.client.models()
-        if not names or self.subject.model_id in names:
-            return self.subject.model_id
-        if len(names) == 1:
-            self._note(f"the server calls its only model '{names[0]}'")
-            return names[0]
+    def _served_model(self, models: Sequence[Served]) -> str:
+        """The name to ask for: the given one, the model's own, or that of the only model."""
+        given = self.client.target.model
+        wanted = given or self.subject.model_id
+        if not models or any(model.is_called(wanted) for model in models):
+            return wanted
+        if len(models) == 1 and not given:
+            self._note(f"the server calls its only model '{models[0].name}'")
+            return models[0].name
+        names = ", ".join(model.name for model in models[:NAMES_SHOWN])
+        more = f" and {len(models) - NAMES_SHOWN} more" if len(models) > NAMES_SHOWN else ""
         raise EndpointProblem(
-            f"{self.client.target.base} serves {len(names)} models, and none is called '{self.subject.model_id}'",
-            hint=f"Name one with --served-model: {', '.join(names[:10])}.",
+            f"{self.client.target.base} serves no model called '{wanted}'",
+            hint=f"Name one that it serves with --served-model: {names}{more}.",
         )
+
+    async def _learn_engine(self, owner: str) -> None:
+        """Take the serving software and its version from the server, where nobody stated them and it tells them."""
+        subject, told = self.subject, OWNERS.get(owner)
+        engine = subject.engine or told
+        if engine is None:
+            return
+        if subject.engine is None:
+            self._note(f"the server says that it is {owner}: the engine is taken to be {engine}")
+        elif told is not None and told.split("-")[0] != subject.engine.split("-")[0]:
+            self._note(f"the server says that it is {owner}, and --engine that it is {subject.engine}, which is used")
+            return
+        version = subject.engine_version or await self.client.version(engine)
+        if version != subject.engine_version:
+            self._note(f"the server says that its version is {version}")
+        self.subject = replace(subject, engine=engine, engine_version=version)
 
     @contextmanager
     def _metering(self) -> Iterator[None]:
@@ -260,7 +304,7 @@ class Sweep:
         with Recorder(self._meter) as self._recorder:
             yield
 
-    async def _measure(self, point: Point) -> bool:
+    async def _measure(self, place: int, point: Point) -> bool:
         """Measure a point; False where the sweep cannot go on."""
         if self._recorder is not None and self.summary.meter is None:
             await self._wait_idle(self._recorder)
@@ -270,7 +314,7 @@ class Sweep:
             return self._stop(f"of --max-requests too few are left for {point}")
         refused = self._refused.get((point.prompt_tokens, point.answer_tokens), "")
         try:
-            outcome = Outcome(point, None, refused) if refused else await self._outcome(point)
+            outcome = Outcome(point, None, refused) if refused else await self._outcome(place, point)
         except TimeoutError:
             return self._stop(f"--max-seconds {self.plan.max_seconds:g} are over")
         self.summary.outcomes.append(outcome)
@@ -287,7 +331,7 @@ class Sweep:
         self.summary.stopped = reason
         return False
 
-    async def _outcome(self, point: Point) -> Outcome:
+    async def _outcome(self, place: int, point: Point) -> Outcome:
         """Load the server as the point says, and write its row.
 
         Raises
@@ -304,7 +348,7 @@ class Sweep:
         prefix = self.prompts.prefix(prefix_words) if prefix_words else ""
         load = Load(
             self.client,
-            self.budget,
+            self.budget.part(self.plan.share(place, self.budget.left, self._words)),
             point,
             lambda: self.prompts.fresh(words - prefix_words, prefix),
             counted=self.plan.counted(point),
@@ -312,7 +356,11 @@ class Sweep:
             most_seconds=self.plan.seconds_per_point,
             give_up_at=self._end,
         )
-        steady = await load.run()
+        self._load, self._later = load, self.plan.usual_after(place, self._words)
+        try:
+            steady = await load.run()
+        finally:
+            self._load = None
         for outcome in (*load.outcomes, *load.late):
             self._count(outcome)
         reason = self._why_no_row(load, steady, point)
@@ -365,7 +413,7 @@ class Sweep:
         if 2 * len(failures) > len(load.outcomes):
             return self._reason_of(failures, point, len(load.outcomes))
         if steady is None or (load.was_dropped and len(steady.answers) < min(point.concurrency, load.counted)):
-            return "the time or the requests of the sweep were over before enough answers had come"
+            return "the time or the requests of the point were over before enough answers had come"
         return ""
 
     def _reason_of(self, failures: list[Failed], point: Point, of: int = 1) -> str:
@@ -378,15 +426,21 @@ class Sweep:
         self._refuse(failures, [(point.prompt_tokens, point.answer_tokens)])
         if failures[0].kind == "redirected" or failures[0].status in (401, 403):
             self.summary.stopped = problem_of(failures[0], self.client.target).message
-        return reason
+        return self._refused.get((point.prompt_tokens, point.answer_tokens), reason)
 
     def _refuse(self, failures: list[Failed], lengths: list[tuple[int, int]]) -> None:
         """Ask no more for lengths that the server refuses."""
         if all(failed.status in TOO_LONG for failed in failures):
-            self._refused |= dict.fromkeys(lengths, f"the server refuses these lengths: {failures[0].text}")
+            said = failures[0].text
+            self._refused |= {
+                (prompt, answer): f"the server refuses {prompt} + {answer} tokens: {said}" for prompt, answer in lengths
+            }
 
     async def _row(self, point: Point, load: Load, steady: Steady) -> Row:
         energy, remarks = await self._energy(steady)
+        if self._meter is not None and energy is None and not (self._no_energy or load.budget.left):
+            used_up = "requests of a point were used up before its meter had resolved it"
+            self._note(f"{used_up}: allow more with --max-requests")
         if load.was_dropped:
             remarks.append("cut short by --max-seconds")
         if load.failures:
@@ -396,16 +450,31 @@ class Sweep:
         row_id = f"{self.subject.source}-{self._run:%Y%m%dT%H%M%S%f}-{len(self.writer.rows) + 1}"
         row = point_row(row_id, self.subject, point, steady, remarks)
         row = replace(row, source_path=self.client.target.url, date=f"{self._run:%Y-%m-%d}")
+        self._compare(point, row, steady)
         if energy is None or self._meter is None:
             return row
         return energy_of(row, energy, len(steady.answers), self._meter.boundary, self._idle_w)
 
+    def _compare(self, point: Point, row: Row, steady: Steady) -> None:
+        """Say, once for the sweep, where prompts are not as they were asked for."""
+        told, n_in, n_cached = "rows hold what the server counts", row.n_in_tokens, row.n_cached_tokens
+        counted = all(answer.n_in is not None for answer in steady.answers)
+        if n_in is not None and counted and abs(n_in / point.prompt_tokens - 1) > MISSED:
+            self._note_once("n_in", f"a prompt of {point.prompt_tokens} tokens has {n_in:.4g} at the server: {told}")
+        if n_cached and not point.cached_share:
+            self._note_once("n_cached", f"{n_cached:.4g} tokens came from a cache where none were to: {told}")
+
     def _least_seconds(self) -> float:
         """How long a window has to be for the meter [s]."""
-        if self._meter is None or self._recorder is None:
+        if self._meter is None or self._recorder is None or self._no_energy:
             return 0.0
-        needed = 1.1 * LEAST_RESOLUTIONS * max(self._meter.resolution_s, FINEST_READING_S)
-        return min(needed, self.plan.seconds_per_point, LONGEST_METER_WAIT_S)
+        return min(_needed_s(self._meter), self._longest_s)
+
+    @property
+    def _longest_s(self) -> float:
+        """How long a point may wait for its meter [s]."""
+        known = self._meter is not None and math.isfinite(self._meter.resolution_s)
+        return self.plan.seconds_per_point if known else min(self.plan.seconds_per_point, LONGEST_UNKNOWN_WAIT_S)
 
     async def _wait_idle(self, recorder: Recorder) -> None:
         """Meter the server while it waits for work."""
@@ -424,11 +493,28 @@ class Sweep:
         """Energy of a window, or what is to be said where there is none."""
         if self._recorder is None:
             return None, []
+        if self._no_energy:
+            return None, [f"no energy: {self._no_energy}"]
         try:
             return await asyncio.to_thread(self._recorder.window, steady.start_s, steady.end_s), []
         except MeterProblem as problem:
             self._note(f"no energy: {problem}")
+            self._give_up(self._recorder, steady)
             return None, [f"no energy: {problem.message}"]
+
+    def _give_up(self, recorder: Recorder, steady: Steady) -> None:
+        """After a window without energy: no later point waits for a meter that stands still or can resolve none."""
+        meter, resolution = recorder.meter, recorder.meter.resolution_s
+        self._still_s = self._still_s + steady.seconds if _is_still(recorder, steady) else 0.0
+        enough = LEAST_RESOLUTIONS * resolution if math.isfinite(resolution) else LONGEST_STILL_S
+        # Windows end with a whole answer, so that some are a little shorter than they may be.
+        if self._still_s >= 0.9 * min(enough, self._longest_s):
+            self._no_energy = f"{meter.name} stood still under load for {self._still_s:.3g} s"
+        elif math.isfinite(resolution) and enough > self._longest_s:
+            needed = f"{meter.name} needs {_needed_s(meter):.3g} s for a point"
+            self._no_energy = f"{needed}, which has {self._longest_s:.3g} s (--seconds)"
+        if self._no_energy:
+            self._note(f"{self._no_energy}: energy is given up, and the rows hold times alone")
 
     def _count(self, outcome: Answered | Failed) -> None:
         if isinstance(outcome, Failed):
@@ -440,3 +526,24 @@ class Sweep:
         if text not in self.summary.notes:
             self.summary.notes.append(text)
             self._watch.say(text)
+
+    def _note_once(self, about: str, text: str) -> None:
+        """The first of several notes about the same."""
+        if about not in self._told:
+            self._told.add(about)
+            self._note(text)
+
+
+def _needed_s(meter: Meter) -> float:
+    """Length of a window that a meter resolves [s]; infinite as long as it has not shown two new values."""
+    return 1.1 * LEAST_RESOLUTIONS * max(meter.resolution_s, FINEST_READING_S)
+
+
+def _is_still(recorder: Recorder, steady: Steady) -> bool:
+    """Whether a meter that can be read showed nothing new in a window."""
+    try:
+        readings = recorder.readings()
+    except MeterProblem:
+        return False
+    shown = {reading.joules for reading in readings if reading.at_s >= steady.start_s}
+    return len(shown) <= 1

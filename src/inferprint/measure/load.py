@@ -33,19 +33,35 @@ class Budget:
     def __init__(self, limit: int, report: Callable[[int], None] = lambda _: None) -> None:
         self.limit, self.sent, self.waits = limit, 0, 0
         self._report = report
+        self._whole: Budget | None = None
+
+    def part(self, limit: int) -> Budget:
+        """A budget of so many requests at most, which are taken from this one too."""
+        part = Budget(limit)
+        part._whole = self
+        return part
 
     @property
     def left(self) -> int:
         """Requests that may still be sent."""
-        return self.limit - self.sent
+        own = self.limit - self.sent
+        return own if self._whole is None else min(own, self._whole.left)
 
     def take(self, count: int = 1) -> bool:
         """Take requests; False where there are none left."""
         if self.left < count:
             return False
         self.sent += count
+        if self._whole is not None:
+            self._whole.take(count)
         self._report(self.sent)
         return True
+
+    def wait(self) -> None:
+        """Count a request that was told to wait."""
+        self.waits += 1
+        if self._whole is not None:
+            self._whole.wait()
 
 
 async def ask_patiently(client: Client, budget: Budget, prompt: str, answer_tokens: int) -> Answered | Failed | None:
@@ -55,7 +71,7 @@ async def ask_patiently(client: Client, budget: Budget, prompt: str, answer_toke
     outcome = await client.ask(prompt, answer_tokens)
     if isinstance(outcome, Answered) or outcome.retry_after_s is None or outcome.retry_after_s > LONGEST_WAIT_S:
         return outcome
-    budget.waits += 1
+    budget.wait()
     await asyncio.sleep(outcome.retry_after_s)
     return await client.ask(prompt, answer_tokens) if budget.take() else outcome
 
@@ -107,6 +123,8 @@ class Load:
 
     Attributes
     ----------
+    budget
+        What the point may send.
     counted
         Answers that end the point.
     least_seconds, most_seconds
@@ -144,6 +162,20 @@ class Load:
     def failures(self) -> list[Failed]:
         """Requests that failed until the window ended."""
         return [outcome for outcome in self.outcomes if isinstance(outcome, Failed)]
+
+    @property
+    def expected(self) -> int:
+        """Requests that it will still send, by how it went so far, but for failures."""
+        after = self.point.concurrency - 1
+        if self._over:
+            return 0
+        if self._start is None:
+            return min(self.budget.left, max(0, self.counted + self.point.concurrency + after - self.budget.sent))
+        inside, seconds = len(self._inside), time.monotonic() - self._start
+        missing = self.counted - inside
+        if missing <= 0 < seconds:
+            missing = math.ceil((min(self.least_seconds, self.most_seconds) - seconds) * inside / seconds)
+        return min(self.budget.left, max(0, missing))
 
     async def run(self) -> Steady | None:
         """Run the point; None where no request ended in a steady window."""

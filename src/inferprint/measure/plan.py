@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from inferprint.errors import InvalidInput
@@ -61,7 +61,7 @@ class SweepPlan:
     seconds_per_point
         A point ends with the request that is under way then, even with fewer requests [s].
     max_requests, max_seconds
-        Bounds of the whole sweep.
+        Bounds of the whole sweep; the requests are at least enough for the first point.
     """
 
     concurrencies: Sequence[int] = (1, 2, 4, 8, 16)
@@ -80,12 +80,18 @@ class SweepPlan:
             raise InvalidInput("cached_shares", "a share of the prompt is at least 0 and below 1")
         if self.requests_per_point is not None and self.requests_per_point < 1:
             raise InvalidInput("requests_per_point", f"{self.requests_per_point} requests: one is the least")
-        if self.max_requests < FIRST_PROBES:
-            raise InvalidInput("max_requests", f"{self.max_requests}: to meet a server takes up to {FIRST_PROBES}")
         for name in ("seconds_per_point", "max_seconds"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InvalidInput(name, f"{value:g} is not above 0")
+        self._check_most()
+
+    def _check_most(self) -> None:
+        first = self.points()[0]
+        least = FIRST_PROBES + PROBES_PER_LENGTH + self.sent(first)
+        if self.max_requests < least:
+            what = f"{self.max_requests}: to meet a server and measure the first point, {first}, takes up to {least}"
+            raise InvalidInput("max_requests", what, hint="Allow more, or let fewer requests of a point count.")
 
     def points(self) -> list[Point]:
         """The points in the order in which they are measured: one request at a time first."""
@@ -115,7 +121,8 @@ class SweepPlan:
     def most_requests(self, *, metered: bool = False) -> int:
         """Requests of the sweep at most: a point is given up when more failed than were to count.
 
-        With a meter a point may go on until the meter has resolved it, so that the bound of the plan is the only one.
+        With a meter a point may go on until the meter has resolved it, within its share (see `share`), so that the
+        bound of the plan is the only one of the sweep.
         """
         if metered:
             return self.max_requests
@@ -135,6 +142,33 @@ class SweepPlan:
             for point in self.points()
         )
         return min(self.max_requests * longest, probes + points)
+
+    def share(self, place: int, left: int, found: Container[int] = ()) -> int:
+        """Requests that a point may send at most.
+
+        Points after it keep what they usually take; of what is spare beyond that it may have half, the last one all.
+
+        Parameters
+        ----------
+        place
+            Of the point among `points`.
+        left
+            Requests that the sweep may still send.
+        found
+            Prompt lengths that need no finding any more.
+        """
+        points = self.points()
+        usual, later = self.sent(points[place]), points[place + 1 :]
+        spare = left - usual - self.usual_after(place, found)
+        return usual + max(0, spare) // (2 if later else 1)
+
+    def usual_after(self, place: int, found: Container[int] = ()) -> int:
+        """Requests that the points after one usually take: see `share`."""
+        points = self.points()
+        found_then = {points[place].prompt_tokens}
+        lengths = {point.prompt_tokens for point in points[place + 1 :]} - found_then
+        finding = PROBES_PER_LENGTH * sum(length not in found for length in lengths)
+        return finding + sum(self.sent(point) for point in points[place + 1 :])
 
     def _probes(self) -> int:
         return FIRST_PROBES + PROBES_PER_LENGTH * len(set(self.prompt_tokens))

@@ -247,9 +247,10 @@ def poll(
     every_s: float,
     *,
     tell: Callable[[float], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
     check: Callable[[set[str]], None] = lambda _: None,
 ) -> list[Server]:
-    """Scrape servers for a while; an interrupt ends it early and keeps what was scraped.
+    """Scrape servers for a while; an interrupt, or one that answers no more, ends it early and keeps what was scraped.
 
     Parameters
     ----------
@@ -259,6 +260,8 @@ def poll(
         How long, and the time between two scrapes [s].
     tell
         Called after each with the time that has passed [s].
+    say
+        Called with why it ended early.
     check
         Called after the first with the names of the models, of which there may be none yet: what it raises ends it.
 
@@ -278,10 +281,11 @@ def poll(
                 raise
             break
         except MeterProblem as problem:
-            if not number:
+            if number < 2:
                 raise
             passed = time.monotonic() - begin
-            raise MeterProblem(f"{problem.message}, {passed:.3g} s after the beginning", hint=problem.hint) from problem
+            say(f"{problem.message}, {passed:.3g} s after the beginning: the span ends with the scrape before")
+            break
         for url, (at_s, text) in answers.items():
             texts[url].append((at_s + clock, text))
         if not number:
