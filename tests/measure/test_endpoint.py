@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -851,14 +852,21 @@ ALONE = ["--concurrency", "1", "--prompt-tokens", "20", "--cached-share", "0", "
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process of its own; gone at the end, with its pipes."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "inferprint", *COMMAND, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def running(*arguments: str, interrupts: Any = signal.default_int_handler) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own; gone at the end, with its pipes.
+
+    What a shell starts in the background ignores interrupts, as may these tests: a process inherits that.
+    """
+    before = signal.signal(signal.SIGINT, interrupts)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "inferprint", *COMMAND, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         yield process
     finally:
@@ -878,8 +886,15 @@ def ended(process: subprocess.Popen[str], by: signal.Signals, when: threading.Ev
     return process.returncode, stdout, stderr
 
 
-@pytest.mark.parametrize("by, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_keeps_its_rows(tmp_path: Path, by: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(
+    "by, interrupts, code",
+    [
+        (signal.SIGINT, signal.default_int_handler, 130),
+        (signal.SIGTERM, signal.default_int_handler, 143),
+        (signal.SIGTERM, signal.SIG_IGN, 143),
+    ],
+)
+def test_interrupted_keeps_its_rows(tmp_path: Path, by: signal.Signals, interrupts: Any, code: int) -> None:
     out, second = tmp_path / "own.csv", threading.Event()
 
     async def behave(asked: Asked) -> None:
@@ -888,7 +903,10 @@ def test_interrupted_keeps_its_rows(tmp_path: Path, by: signal.Signals, code: in
             await asyncio.sleep(600)
         await asked.answer()
 
-    with odd_server(behave) as server, running(server.url, *ALONE, "--out", str(out)) as process:
+    with (
+        odd_server(behave) as server,
+        running(server.url, *ALONE, "--out", str(out), interrupts=interrupts) as process,
+    ):
         returned, stdout, stderr = ended(process, by, second)
     assert returned == code, stderr
     assert f"interrupted: 1 rows are in {out}" in stderr

@@ -16,6 +16,9 @@ def terminated_as_interrupted() -> Iterator[list[int]]:
 
     def end(number: int, _frame: object) -> None:
         came.append(number)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # As in what a shell script starts in the background.
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, end)
