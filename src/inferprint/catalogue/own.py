@@ -46,6 +46,7 @@ def check_node_id(field: str, name: str) -> None:
     """
     hint = "Letters, digits, '.', '_', ':' and '-', at most 64, beginning with a letter or digit."
     if name.casefold() == GENERAL:
-        raise InvalidInput(field, f"'{name}' stands for the general coefficients", hint=hint)
-    if not NODE_ID.fullmatch(name):
-        raise InvalidInput(field, f"'{name}' cannot be the id of a node", hint=hint)
+        hint = f"It stands for the general coefficients. {hint}"
+    elif NODE_ID.fullmatch(name):
+        return
+    raise InvalidInput(field, f"'{name}' cannot be the id of a node", hint=hint)
