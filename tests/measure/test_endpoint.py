@@ -892,6 +892,7 @@ def ended(process: subprocess.Popen[str], by: signal.Signals, when: threading.Ev
         (signal.SIGINT, signal.default_int_handler, 130),
         (signal.SIGTERM, signal.default_int_handler, 143),
         (signal.SIGTERM, signal.SIG_IGN, 143),
+        (signal.SIGINT, signal.SIG_IGN, 130),
     ],
 )
 def test_interrupted_keeps_its_rows(tmp_path: Path, by: signal.Signals, interrupts: Any, code: int) -> None:

@@ -11,21 +11,23 @@ from pathlib import Path
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[list[int]]:
-    """A termination raises KeyboardInterrupt too; gives the signals of that kind that came."""
+    """A termination is an interrupt too; gives the signals of that kind that came.
+
+    Interrupts are taken even where a shell script started the process in the background, which ignores them: they are
+    how a loop of events is ended in order, and nothing is lost by them here.
+    """
     came: list[int] = []
 
     def end(number: int, _frame: object) -> None:
         came.append(number)
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            # As in what a shell script starts in the background.
-            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, end), signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
 
 
 def ended_by(run: Callable[[], object]) -> int:
