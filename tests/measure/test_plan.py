@@ -60,7 +60,7 @@ def test_a_point_leaves_later_ones_what_they_usually_take() -> None:
 
 def test_the_bound_is_enough_for_the_first_point() -> None:
     SweepPlan(cached_shares=(0,), max_requests=17)
-    with pytest.raises(InvalidInput, match=r"16: .* 1 x \(256 in, 1 out\), takes up to 17"):
+    with pytest.raises(InvalidInput, match=r"16: .* 1 x \(512 in, 1 out\), takes up to 17"):
         SweepPlan(cached_shares=(0,), max_requests=16)
 
 
@@ -69,6 +69,9 @@ def test_default_fits_its_bounds() -> None:
     assert plan.usual_requests < plan.max_requests
     assert {point.concurrency for point in plan.points()} == {1, 2, 4, 8, 16}
     assert any(point.cached_share for point in plan.points())
+    # A prefix that costs what two prompts differ by.
+    computed = {point.prompt_tokens * (1 - point.cached_share): point for point in plan.points() if point.cached_share}
+    assert any(point.prompt_tokens in computed for point in plan.points() if not point.cached_share)
     assert any(point.answer_tokens == 1 for point in plan.points())
 
 

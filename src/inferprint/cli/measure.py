@@ -109,7 +109,7 @@ def _counts(flag: str, text: str) -> Callable[[Callable[..., None]], Callable[..
 @click.option("--engine-version", metavar="VERSION", help="Its version; asked of the server by default.")
 @click.option("--node", "node_id", metavar="ID", help="The node of your own that serves, for validate to score it.")
 @_counts("--concurrency", "Requests in flight. Default: 1,2,4,8,16.")
-@_counts("--prompt-tokens", "Prompt lengths. Default: 256,2048.")
+@_counts("--prompt-tokens", "Prompt lengths. Default: 512,2048.")
 @_counts("--answer-tokens", "Answer lengths; 1 measures prompts, at the smallest concurrency. Default: 1,64,256.")
 @click.option(
     "--cached-share",

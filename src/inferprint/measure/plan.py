@@ -55,7 +55,8 @@ class SweepPlan:
     ----------
     concurrencies, prompt_tokens, answer_tokens, cached_shares
         Every combination is a point; but an answer of one token, which measures prompts, is asked for at the smallest
-        concurrency alone.
+        concurrency alone. By default the longer prompt has as many tokens to compute with a prefix cached as the
+        shorter one without, so that their difference tells what cached tokens take.
     requests_per_point
         Requests that count; by default 8, or four times the concurrency where that is more.
     seconds_per_point
@@ -65,7 +66,7 @@ class SweepPlan:
     """
 
     concurrencies: Sequence[int] = (1, 2, 4, 8, 16)
-    prompt_tokens: Sequence[int] = (256, 2048)
+    prompt_tokens: Sequence[int] = (512, 2048)
     answer_tokens: Sequence[int] = (1, 64, 256)
     cached_shares: Sequence[float] = (0.0, 0.75)
     requests_per_point: int | None = None
