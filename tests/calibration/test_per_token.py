@@ -62,6 +62,12 @@ def test_the_form_of_a_cached_token_is_the_difference_of_its_prompts(observed):
     assert found["cached"].form_j.high < found["fresh"].form_j.low
 
 
+def test_an_answer_with_its_prompt_is_told_apart(observed):
+    rows = energy_per_token(observed(answer("d", 1, n_cached_tokens=0), answer("e", 1)), CATALOGUE)
+    assert [row.token for row in rows] == ["output", "output_with_prompt"]
+    assert rows[0].form_j.value < rows[1].form_j.value
+
+
 def test_repeats_are_one_row(observed):
     found = energy_per_token(observed(prompt("a", 512), prompt("b", 512, energy_per_request_j=12.0)), CATALOGUE)
     assert [(row.token, row.n_rows) for row in found] == [("fresh", 2)]

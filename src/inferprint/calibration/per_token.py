@@ -1,7 +1,8 @@
 """Energy of a fresh, a cached and an output token, measured and by the forms.
 
 No row measures them alone: a fresh token is its share of a prompt that is computed, a cached one the difference of two
-prompts that compute as many tokens, one of them after a prefix, and an output token its share of decoding.
+prompts that compute as many tokens, one of them after a prefix, and an output token its share of decoding. Where the
+prompt was computed too, an output token bears a share of it, and is told apart.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from inferprint.rates import MachineCard, MachineSetup, resolve_machine
 from inferprint.rates.draws import Array, bounds
 from inferprint.rates.ideal import text_features
 
-Token = Literal["fresh", "cached", "output"]
+Token = Literal["fresh", "cached", "output", "output_with_prompt"]
 
 SAME_LENGTH = 0.02
 """Part by which two counts of computed tokens may differ and still be the same."""
@@ -95,7 +96,7 @@ def energy_per_token(observations: Observations, catalogue: Catalogue) -> list[P
     return sorted(found, key=lambda row: (row.model_id, row.gpu, row.precision, ORDER[row.token]))
 
 
-ORDER = {"fresh": 0, "cached": 1, "output": 2}
+ORDER = {"fresh": 0, "cached": 1, "output": 2, "output_with_prompt": 3}
 
 
 def _fresh(groups: Iterable[Sequence[Observation]], drawn: Drawn) -> Iterator[PerToken]:
@@ -128,11 +129,12 @@ def _cached(groups: Sequence[Sequence[Observation]], drawn: Drawn) -> Iterator[P
 
 
 def _output(groups: Iterable[Sequence[Observation]], drawn: Drawn) -> Iterator[PerToken]:
-    """What is decoded, with its share of the prompt where that was computed."""
+    """What is decoded, and what is decoded with its share of a prompt."""
     for rows in groups:
         first = rows[0]
+        token: Token = "output" if first.cached >= first.tokens[0] else "output_with_prompt"
         measured = fmean(row.measured for row in rows)
-        yield _row("output", first, measured, drawn(first) / first.tokens[1], len(rows))
+        yield _row(token, first, measured, drawn(first) / first.tokens[1], len(rows))
 
 
 def _machine(item: Observation) -> tuple[object, ...]:
