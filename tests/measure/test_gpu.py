@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
+import os
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,7 +65,7 @@ def test_the_width_of_an_expert_is_the_published_one(name: str, vocabulary: int,
     "name,vocabulary",
     [("llama-3.1-8b", None), ("qwen3-8b", None), ("qwen3-30b-a3b", None), ("mixtral-8x7b", 32_000), ("glm-4.5", None)],
 )
-def test_the_parameters_and_operations_are_the_models(name: str, vocabulary: int | None) -> None:
+def test_the_parameters_are_the_models(name: str, vocabulary: int | None) -> None:
     record = model(name)
     shape = shape_of(record, vocabulary)
     assert record.total_params_b is not None
@@ -71,12 +74,6 @@ def test_the_parameters_and_operations_are_the_models(name: str, vocabulary: int
     assert shape.layers * shape.block_params + outside == pytest.approx(1e9 * record.total_params_b, rel=0.01)
     active = 1e9 * record.active_params_b - outside
     assert shape.layers * shape.active_block_params == pytest.approx(active, rel=0.01)
-    assert shape.layers * shape.block_flops(1000) == pytest.approx(2 * active * 1000, rel=0.01)
-
-
-def test_attention_adds_two_products_with_the_context() -> None:
-    more = TINY.block_flops(10, context=100) - TINY.block_flops(10)
-    assert more == 10 * 2 * 2 * TINY.heads * TINY.head_size * 100
 
 
 def test_what_was_assumed_is_said() -> None:
@@ -236,6 +233,17 @@ def test_a_prompt_and_a_prefix_are_rows_of_prompts() -> None:
     assert "layers timed" not in row.note
 
 
+def test_energy_and_time_of_a_step_leave_out_what_is_between_repeats() -> None:
+    """Two repeats of ten steps of 10 ms in 250 ms: the power of the whole for the time of a step."""
+    with_gaps = Part(Timing(10, (0.01, 0.01), 5.0, 5.25), Window(5.0, 5.25, 100.0, 0.001))
+    assert with_gaps.step_j == pytest.approx(100.0 / 0.25 * 0.01)
+    row = point_row(SUBJECT, TINY, GpuPoint("decode", 1, 1, 64), 4, (with_gaps, with_gaps), 128, Idle("gpu_only"), [])
+    assert row.avg_gpu_power_w_all_gpus == pytest.approx(400.0)
+    assert "20% of the metered time was between repeats" in (row.note or "")
+    without = point_row(SUBJECT, TINY, GpuPoint("decode", 1, 1, 64), 4, (part(0.1, 1.0), with_gaps), 128, Idle(), [])
+    assert "between repeats" not in (without.note or "")
+
+
 # --- a run without PyTorch --------------------------------------------------------------------------------------------
 
 
@@ -261,6 +269,8 @@ class PretendDevice(Device):
 
 class PretendStack:
     """Layers of which each takes a millisecond; a batch of 99 does not fit."""
+
+    attention = SimpleNamespace(said="attention as pretended")
 
     def __init__(self, *_: object) -> None: ...
 
@@ -300,7 +310,7 @@ class SteadyMeter:
 
 
 def pretended(
-    path: Path, monkeypatch: pytest.MonkeyPatch, watts: float | None = None, **plan: Any
+    path: Path, monkeypatch: pytest.MonkeyPatch, watts: float | None = None, subject: Subject = SUBJECT, **plan: Any
 ) -> tuple[runs.GpuRun, ObservationWriter]:
     monkeypatch.setattr(runs, "Stack", PretendStack)
     usual: dict[str, Any] = {"prompt_tokens": (8,), "context_tokens": (100,), "batches": (1, 4), "answer_tokens": 10}
@@ -308,7 +318,7 @@ def pretended(
     writer = ObservationWriter(path / "own.csv")
     meter = None if watts is None else SteadyMeter(watts)
     full = GpuPlan(**(usual | plan))
-    run = runs.GpuRun(PretendDevice(), TINY, SUBJECT, full, writer, meter=meter, idle_seconds=0.3)
+    run = runs.GpuRun(PretendDevice(), TINY, subject, full, writer, meter=meter, idle_seconds=0.3)
     return run, writer
 
 
@@ -381,7 +391,7 @@ def test_the_run_ends_with_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run, writer = pretended(tmp_path, monkeypatch, batches=range(1, 40), seconds_per_point=0.2, max_seconds=2.0)
     with writer:
         summary = run.run()
-    assert "--max-seconds 2 are over" in summary.stopped
+    assert "its 2 s of --max-seconds are over" in summary.stopped
     assert summary.not_measured
     assert summary.rows
     assert summary.seconds < 60.0
@@ -394,6 +404,30 @@ def test_a_context_beyond_a_window_is_not_measured(tmp_path: Path, monkeypatch: 
         summary = run.run()
     assert len(summary.rows) == 1
     assert "attend to 64 tokens alone, of 106" in summary.outcomes[1].reason
+
+
+def test_rows_and_summary_say_what_was_measured_and_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, writer = pretended(tmp_path, monkeypatch, batches=(1,), seconds_per_point=0.02)
+    with writer:
+        summary = run.run()
+    said = {row.serving_mode: "attention as pretended" in (row.note or "") for row in summary.rows}
+    assert said == {"prefill_only": True, "single_stream": False}
+    shown = summary.to_dict()
+    assert (shown["model_id"], shown["precision"]) == ("llama-3.1-8b", "bf16")
+
+
+@pytest.mark.parametrize("found,differs", [("h200_141gb_sxm", True), ("h100_sxm", False), (None, False)])
+def test_a_name_of_another_accelerator_is_in_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str | None, differs: bool
+) -> None:
+    subject = replace(SUBJECT, known_as={"pretended": found}.__getitem__)
+    run, writer = pretended(tmp_path, monkeypatch, subject=subject, seconds_per_point=0.02)
+    with writer:
+        summary = run.run()
+    said = "calls itself pretended, which the catalogue takes for h200_141gb_sxm"
+    assert len(summary.rows) == 4
+    assert all((said in (row.note or "")) == differs for row in summary.rows)
+    assert any(said in note and "--gpu is h100_sxm" in note for note in summary.notes) == differs
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
@@ -422,18 +456,74 @@ def test_fp8_is_refused_with_the_reason() -> None:
     Device(fake_torch(cuda={"get_device_capability": lambda _: (9, 0)}, **there), "cuda").check("fp8")
 
 
-def test_held_down_clocks_are_read_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = fake_torch(cuda={"get_device_properties": lambda _: SimpleNamespace(uuid="abc")})
+def with_driver(monkeypatch: pytest.MonkeyPatch, uuids: list[str], **more: Any) -> None:
+    """A driver that counts devices with these identities."""
     nvml = SimpleNamespace(
         NVMLError=OSError,
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
-        nvmlDeviceGetCurrentClocksEventReasons=lambda uuid: 0x24 if uuid == "GPU-abc" else 0,
+        nvmlDeviceGetHandleByIndex=uuids.__getitem__,
+        nvmlDeviceGetUUID=lambda uuid: uuid,
+        **more,
     )
     monkeypatch.setattr(devices, "find_spec", lambda _name: object())
     monkeypatch.setattr(importlib, "import_module", lambda _name: nvml)
-    assert Device(torch, "cuda").slowed_by() == ["its power limit", "the temperature"]
-    assert Device(torch, "cpu").slowed_by() == []
+
+
+def computing_on(uuid: str) -> Device:
+    return Device(fake_torch(cuda={"get_device_properties": lambda _: SimpleNamespace(uuid=uuid)}), "cuda")
+
+
+def test_held_down_clocks_are_read_from_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {"nvmlDeviceGetCurrentClocksEventReasons": lambda uuid: 0x24 if uuid == "GPU-abc" else 0}
+    with_driver(monkeypatch, [], **held)
+    assert computing_on("abc").slowed_by() == ["its power limit", "the temperature"]
+    assert Device(fake_torch(), "cpu").slowed_by() == []
+
+
+@pytest.mark.parametrize(
+    "metered,visible,refused",
+    [(0, None, True), (1, None, False), (0, "1", False), (1, "1,0", True), (None, None, False)],
+)
+def test_a_meter_of_another_device_is_refused(
+    monkeypatch: pytest.MonkeyPatch, metered: int | None, visible: str | None, refused: bool
+) -> None:
+    """Of two devices PyTorch computes on the one that the driver counts second."""
+    with_driver(monkeypatch, ["GPU-first", "GPU-second"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    device = computing_on("second")
+    device.metered = metered
+    if refused:
+        with pytest.raises(MeterProblem, match=rf"nvidia:{metered} reads the device first, and .* on second"):
+            device.begin()
+    else:
+        device.begin()
+    assert device.in_use
+
+
+def test_every_format_that_was_asked_for_is_checked_before_the_first_is_measured() -> None:
+    device = Device(fake_torch(cuda={"is_bf16_supported": lambda: True}), "cuda")
+    device.needed = ("bf16", "fp8")
+    with pytest.raises(InvalidInput, match="fp8 cannot be measured here"):
+        device.begin()
+
+
+@pytest.mark.parametrize("before,after", [(None, "PCI_BUS_ID"), ("FASTEST_FIRST", "FASTEST_FIRST")])
+def test_cuda_counts_devices_as_the_driver_does_before_pytorch_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    environment = {} if before is None else {"CUDA_DEVICE_ORDER": before}
+    monkeypatch.setattr(os, "environ", environment)
+    seen: list[str | None] = []
+
+    def load(_name: str) -> Any:
+        seen.append(environment.get("CUDA_DEVICE_ORDER"))
+        return fake_torch(backends=SimpleNamespace())
+
+    monkeypatch.setattr(devices, "find_spec", lambda _name: object())
+    monkeypatch.setattr(importlib, "import_module", load)
+    assert open_device().kind == "cuda"
+    assert seen == [after]
 
 
 # --- with PyTorch -----------------------------------------------------------------------------------------------------
@@ -461,46 +551,130 @@ def test_memory_that_does_not_suffice_is_known_by_what_is_said(said: str) -> Non
     assert not Device(fake_torch(), "cuda").ran_out(RuntimeError("CUDA error: an illegal memory access"))
 
 
-@pytest.mark.parametrize("shape", [TINY, MIXED], ids=["dense", "experts"])
-@pytest.mark.parametrize("fused", [False, True])
-@pytest.mark.parametrize("fresh", [1, 5])
-def test_a_prefix_from_the_cache_changes_nothing(
-    cpu: Device, monkeypatch: pytest.MonkeyPatch, shape: Shape, fused: bool, fresh: int
-) -> None:
-    """A prompt at once, and its end after the cache of its beginning, give the same: mask, positions and layout."""
-    from inferprint.measure.gpu.blocks import Stack, Work
+class WithBias(Device):
+    """A processor that is said to have a kernel that takes a causal bias."""
 
-    torch = cpu.torch
-    monkeypatch.delattr(torch.nn.functional, "scaled_dot_product_attention", raising=False)
-    if fused:
-        monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention(torch), raising=False)
-    stack = Stack(cpu, shape, "fp32", 2)
-    x = torch.randn(1, 20, shape.hidden)
-    cache = tuple(torch.zeros(1, shape.kv_heads, 20, shape.head_size) for _ in range(2))
-    with torch.no_grad():
-        whole = Work(cpu, shape, GpuPoint("prefill", 1, 20, 0), torch.float32)
-        assert whole.causal == fused
-        at_once = stack.blocks[0](x, cache, whole)
-        rest = Work(cpu, shape, GpuPoint("prefill", 1, fresh, 20 - fresh), torch.float32)
-        after = stack.blocks[0](x[:, -fresh:], cache, rest)
-    assert torch.allclose(at_once[:, -fresh:], after, atol=1e-5)
-    assert not torch.allclose(at_once[:, :fresh], after, atol=1e-3)
+    fuses_causal = True
 
 
-def attention(torch: Any) -> Callable[..., Any]:
-    """Attention head by head as its definition says, in place of PyTorch's fused one."""
+@dataclass(frozen=True)
+class Bias:
+    """A causal bias as PyTorch's: `last` fresh tokens of a whole, of which the last sees everything."""
 
-    def attend(q: Any, k: Any, v: Any, attn_mask: Any = None, is_causal: bool = False) -> Any:
+    fresh: int
+    whole: int
+    first: int = 0
+
+    def mask(self, torch: Any) -> Any:
+        return torch.ones(self.fresh, self.whole).tril(self.whole - self.fresh - self.first).bool()
+
+
+def fuse(monkeypatch: pytest.MonkeyPatch, torch: Any, bias: Any = None) -> list[Any]:
+    """Attention head by head as its definition says, in place of PyTorch's fused one; what each call is given."""
+    given: list[Any] = []
+
+    def attend(q: Any, k: Any, v: Any, attn_mask: Any = None) -> Any:
+        given.append(attn_mask)
+        assert q.shape[:2] == k.shape[:2] == v.shape[:2]
+        mask = attn_mask.mask(torch) if isinstance(attn_mask, Bias) else attn_mask
         out = torch.empty_like(q)
         for batch in range(q.shape[0]):
             for head in range(q.shape[1]):
                 scores = q[batch, head] @ k[batch, head].t() / math.sqrt(q.shape[-1])
-                mask = torch.ones_like(scores).tril().bool() if is_causal else attn_mask
                 scores = scores if mask is None else scores.masked_fill(~mask, -math.inf)
                 out[batch, head] = scores.softmax(-1) @ v[batch, head]
         return out
 
-    return attend
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend, raising=False)
+    there = None if bias is None else SimpleNamespace(causal_lower_right=bias)
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.bias", there)
+    return given
+
+
+@pytest.mark.parametrize("shape", [TINY, MIXED], ids=["dense", "experts"])
+@pytest.mark.parametrize("way", ["plain", "mask", "bias"])
+@pytest.mark.parametrize("fresh", [1, 5])
+def test_a_prefix_from_the_cache_changes_nothing(
+    cpu: Device, monkeypatch: pytest.MonkeyPatch, shape: Shape, way: str, fresh: int
+) -> None:
+    """A prompt at once, and its end after the cache of its beginning, give the same: mask, positions and layout."""
+    from inferprint.measure.gpu.blocks import Stack
+
+    torch = cpu.torch
+    given = fuse(monkeypatch, torch, Bias if way == "bias" else None)
+    if way == "plain":
+        monkeypatch.delattr(torch.nn.functional, "scaled_dot_product_attention")
+    device = WithBias(torch, "cpu") if way == "bias" else cpu
+    at_once, after = whole_and_end(Stack(device, shape, "fp32", 2), fresh)
+    assert torch.allclose(at_once[:, -fresh:], after, atol=1e-5)
+    assert not torch.allclose(at_once[:, :fresh], after, atol=1e-3)
+    assert bool(given) == (way != "plain")
+
+
+def whole_and_end(stack: Any, fresh: int) -> tuple[Any, Any]:
+    """A prompt of 20 tokens through a block, and its end again after the cache of the rest."""
+    from inferprint.measure.gpu.blocks import Work
+
+    torch, shape = stack.device.torch, stack.shape
+    x = torch.randn(1, 20, shape.hidden)
+    cache = tuple(torch.zeros(1, shape.kv_heads, 20, shape.head_size) for _ in range(2))
+    with torch.no_grad():
+        whole, end = (
+            Work(stack.device, shape, GpuPoint("prefill", 1, some, 20 - some), torch.float32, stack.attention)
+            for some in (20, fresh)
+        )
+        return stack.blocks[0](x, cache, whole), stack.blocks[0](x[:, -fresh:], cache, end)
+
+
+def test_prompts_with_and_without_a_prefix_go_to_the_same_kernel(cpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inferprint.measure.gpu import attention
+    from inferprint.measure.gpu.blocks import Stack
+
+    torch = cpu.torch
+    switched: list[bool] = []
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", switched.append, raising=False)
+    given = fuse(monkeypatch, torch, Bias)
+    masked = Stack(cpu, TINY, "fp32", 2)
+    whole_and_end(masked, 5)
+    assert masked.attention.said == attention.BY_MASK
+    assert [mask.dtype for mask in given] == [torch.bool] * 2
+    assert switched == []
+    biased = Stack(WithBias(torch, "cpu"), TINY, "fp32", 2)
+    given.clear()
+    whole_and_end(biased, 5)
+    assert biased.attention.said == attention.BY_BIAS
+    assert given == [Bias(20, 20), Bias(5, 20)]
+    # Not the kernel of cuDNN, which would take the whole prompts alone.
+    assert switched == [False]
+
+
+def _fails(*_: int) -> Any:
+    raise RuntimeError("no kernel for it")
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [None, _fails, lambda fresh, whole: Bias(fresh, whole, first=whole - fresh)],
+    ids=["missing", "fails", "upper left"],
+)
+def test_a_bias_that_does_not_give_what_the_mask_gives_is_not_used(
+    cpu: Device, monkeypatch: pytest.MonkeyPatch, bias: Any
+) -> None:
+    from inferprint.measure.gpu import attention
+
+    fuse(monkeypatch, cpu.torch, bias)
+    assert attention.Attention(WithBias(cpu.torch, "cpu"), TINY, cpu.torch.float32).said == attention.BY_MASK
+
+
+def test_the_bias_of_this_pytorch_gives_what_the_mask_gives(cpu: Device) -> None:
+    pytest.importorskip("torch.nn.attention.bias", reason="PyTorch before 2.3 has no causal bias")
+    from inferprint.measure.gpu import attention
+    from inferprint.measure.gpu.blocks import Stack
+
+    stack = Stack(WithBias(cpu.torch, "cpu"), TINY, "fp32", 2)
+    assert stack.attention.said == attention.BY_BIAS
+    at_once, after = whole_and_end(stack, 5)
+    assert cpu.torch.allclose(at_once[:, -5:], after, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [TINY, MIXED], ids=["dense", "experts"])
@@ -536,8 +710,8 @@ def test_operations_are_those_of_the_shape(cpu: Device, monkeypatch: pytest.Monk
     for shape in (TINY, MIXED):
         done[0] = 0.0
         blocks.Stack(cpu, shape, "fp32", 2).step(GpuPoint("prefill", 1, 50, 0), 2)()
-        assert done[0] == 2 * shape.block_flops(50)
-        assert done[0] == pytest.approx(2 * 2 * 50 * shape.active_block_params, rel=0.01)
+        # Two layers; a product and a sum for each weight that a token passes, which those of the norms are not.
+        assert done[0] == 2 * 2 * 50 * (shape.active_block_params - 2 * shape.hidden)
 
 
 def test_only_chosen_experts_are_touched(cpu: Device) -> None:
@@ -653,3 +827,75 @@ def test_the_command_measures_on_this_processor(
         gpu_command(
             [*usual, *where, "--append", "--gpu", "cpu_generic_laptop", "--meter", "wall"], standalone_mode=False
         )
+
+
+def test_the_command_measures_several_formats_and_refuses_what_is_not_there(
+    cpu: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inferprint.measure.gpu.shapes.shape_of", lambda _model, _vocabulary: TINY)
+    out = tmp_path / "own.csv"
+    usual = ["--batch", "1", "--prompt-tokens", "8", "--context-tokens", "16", "--seconds-per-point", "0.05"]
+    where = ["--device", cpu.kind, "--gpu", "cpu_generic_laptop", "--meter", "none", "--out", str(out), "--json"]
+    with pytest.raises(InvalidInput, match="fp8 cannot be measured here"):
+        gpu_command([*usual, *where, "--precision", "fp32", "--precision", "fp8"], standalone_mode=False)
+    assert not out.exists()
+    gpu_command([*usual, *where, "--precision", "fp32", "--precision", "bf16"], standalone_mode=False)
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)["runs"]
+    assert [run["precision"] for run in found] == ["fp32", "bf16"]
+    assert all(row["precision_name"] == run["precision"] for run in found for row in run["rows"])
+    assert "--model names others, such as qwen3-30b-a3b, a mixture of experts" in shown.err
+
+
+class Noted:
+    """A run that takes stated times and notes its share of the bound."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.done: list[tuple[str, str, float]] = []
+
+    def __call__(self, _shape: Shape, subject: Subject, plan: GpuPlan, *, watch: object) -> Any:
+        self.done.append((subject.model_id, subject.precision, plan.max_seconds))
+        return SimpleNamespace(summary=SimpleNamespace(seconds=self.seconds), run=lambda: None)
+
+
+def all_runs(device: Device, seconds: float) -> list[tuple[str, str, float]]:
+    command = importlib.import_module("inferprint.cli.measure_gpu")
+    noted = Noted(seconds)
+    runs = [
+        (TINY, replace(SUBJECT, model_id=name, precision=precision))
+        for name in ("one", "two")
+        for precision in command.PRECISIONS["cuda"]
+    ]
+    device.release = lambda: None  # type: ignore[method-assign]
+    command._run_all(runs, device, GpuPlan(max_seconds=100.0), noted, [])
+    return noted.done
+
+
+def test_each_run_has_an_equal_share_of_the_time_that_is_left() -> None:
+    there = {"_scaled_mm": None, "float8_e4m3fn": None}
+    cuda = {"get_device_capability": lambda _: (9, 0), "is_bf16_supported": lambda: True}
+    found = all_runs(Device(fake_torch(cuda=cuda, **there), "cuda"), seconds=10.0)
+    assert found == [("one", "bf16", 25.0), ("one", "fp8", 30.0), ("two", "bf16", 40.0), ("two", "fp8", 70.0)]
+
+
+def test_a_format_that_nobody_asked_for_is_left_out_where_the_device_lacks_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    device = Device(fake_torch(cuda={"is_bf16_supported": lambda: True}), "cuda")
+    assert [found[:2] for found in all_runs(device, seconds=10.0)] == [("one", "bf16"), ("two", "bf16")]
+    assert "one in fp8 is left out: fp8 cannot be measured here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "meter,index", [("nvidia:0", 0), ("nvidia", 0), ("nvidia:3", 3), ("nvidia:0,1", None), ("rapl", None)]
+)
+def test_the_device_of_a_meter_is_known_by_what_was_asked_for(meter: str, index: int | None) -> None:
+    assert importlib.import_module("inferprint.cli.measure_gpu")._index_of(meter) == index
+
+
+def test_the_catalogue_knows_devices_by_the_names_that_pytorch_has() -> None:
+    known = importlib.import_module("inferprint.cli.measure_gpu")._known_as
+    assert known(default_catalogue(), "NVIDIA H100 80GB HBM3") == "h100_80gb_sxm"
+    assert known(default_catalogue(), "NVIDIA A100-SXM4-40GB") == "a100_40gb_sxm"
+    assert known(default_catalogue(), "CPU with 4 threads") is None

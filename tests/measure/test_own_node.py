@@ -8,6 +8,7 @@ sweep; how well says the spread of the same loads from sweep to sweep, which no 
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import time
 from collections.abc import Iterator

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from inferprint.measure.gpu.attention import Attention
 from inferprint.measure.gpu.device import Device
 from inferprint.measure.gpu.plan import GpuPoint
 from inferprint.measure.gpu.shapes import Shape
@@ -125,45 +126,28 @@ class _Block:
 
     def _attention(self, x: Any, cache: Any, work: Work) -> Any:
         shape = self._shape
-        groups, size, each = shape.kv_heads, shape.head_size, shape.heads // shape.kv_heads
+        groups, size, cached = shape.kv_heads, shape.head_size, work.point.cached
         batch, fresh = x.shape[:2]
         qkv = self._qkv(x).view(batch, fresh, shape.heads + 2 * groups, size).transpose(1, 2)
         turned = work.turn(qkv[:, : shape.heads + groups])
-        queries = turned[:, : shape.heads]
         keys, values = cache
-        keys[:, :, work.point.cached :] = turned[:, shape.heads :]
-        values[:, :, work.point.cached :] = qkv[:, shape.heads + groups :]
-        if work.causal:
-            # A whole prompt: each head with keys of its own, as fused attention takes them.
-            wide = (batch, groups, each, fresh, size)
-            each_key, each_value = (
-                part.unsqueeze(2).expand(wide).reshape(batch, -1, fresh, size) for part in (keys, values)
-            )
-            seen = work.attend(queries, each_key, each_value, None, causal=True)
-        else:
-            # The heads of a group stand in a row before its keys, which are read once.
-            rows = queries.reshape(batch, groups, each * fresh, size)
-            seen = work.attend(rows, keys, values, work.mask, causal=False).reshape(batch, shape.heads, fresh, size)
+        keys[:, :, cached:] = turned[:, shape.heads :]
+        values[:, :, cached:] = qkv[:, shape.heads + groups :]
+        seen = work.attend(turned[:, : shape.heads], keys, values, work.seen)
         return self._out(seen.transpose(1, 2).reshape(batch, fresh, -1))
 
 
 class Work:
-    """What the layers share at a point: positions, mask and how attention is computed."""
+    """What the layers share at a point: positions, what each token sees, and how attention is computed."""
 
-    def __init__(self, device: Device, shape: Shape, point: GpuPoint, dtype: Any) -> None:
+    def __init__(self, device: Device, shape: Shape, point: GpuPoint, dtype: Any, attention: Attention) -> None:
         torch = self._torch = device.torch
-        self.point = point
-        self._fused = getattr(torch.nn.functional, "scaled_dot_product_attention", None)
-        whole = point.cached + point.fresh
-        self.causal = self._fused is not None and point.fresh > 1 and not point.cached
-        self.mask = None
-        if point.fresh > 1 and not self.causal:
-            at = torch.arange(whole, device=device.kind)
-            seen = at[None, :] <= at[point.cached :, None]
-            self.mask = seen.repeat(shape.heads // shape.kv_heads, 1)
+        self.point, self.attend = point, attention
+        self.seen = attention.seen(point.fresh, point.cached)
         half = shape.head_size // 2
         speeds = ROTARY_BASE ** (-torch.arange(half, device=device.kind, dtype=torch.float32) / half)
-        angles = torch.arange(point.cached, whole, device=device.kind, dtype=torch.float32)[:, None] * speeds
+        positions = torch.arange(point.cached, point.cached + point.fresh, device=device.kind, dtype=torch.float32)
+        angles = positions[:, None] * speeds
         self._cosine, self._sine = angles.cos().to(dtype), angles.sin().to(dtype)
 
     def turn(self, x: Any) -> Any:
@@ -172,15 +156,6 @@ class Work:
         first, second = x[..., :half], x[..., half:]
         turned = (first * self._cosine - second * self._sine, second * self._cosine + first * self._sine)
         return self._torch.cat(turned, dim=-1)
-
-    def attend(self, queries: Any, keys: Any, values: Any, mask: Any, *, causal: bool) -> Any:
-        """softmax(q k / sqrt(d)) v; fused where PyTorch has it."""
-        if self._fused is not None:
-            return self._fused(queries, keys, values, attn_mask=mask, is_causal=causal)
-        scores = self._torch.matmul(queries, keys.transpose(-1, -2)) / math.sqrt(queries.shape[-1])
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -math.inf)
-        return self._torch.matmul(self._torch.softmax(scores, dim=-1), values)
 
 
 def normed(torch: Any, x: Any, weight: Any) -> Any:
@@ -198,6 +173,11 @@ class Stack:
         Where, what and in which format; head, router, attention and cache are never at 8 bit.
     layers
         How many to build.
+
+    Attributes
+    ----------
+    attention
+        How they attend.
     """
 
     def __init__(self, device: Device, shape: Shape, precision: str, layers: int) -> None:
@@ -212,12 +192,13 @@ class Stack:
             self.blocks = [_Block(linear, device, shape, self._dtype) for _ in range(layers)]
             self._norm = device.torch.ones(shape.hidden, dtype=self._dtype, device=device.kind)
             self._head = _Linear(device, shape.hidden, shape.vocabulary, self._dtype)
+        self.attention = Attention(device, shape, self._dtype)
 
     def step(self, point: GpuPoint, layers: int) -> Callable[[], object]:
         """What computes a point with the first so many layers; its caches live as long as it does."""
         torch, shape = self.device.torch, self.shape
         with torch.no_grad():
-            work = Work(self.device, shape, point, self._dtype)
+            work = Work(self.device, shape, point, self._dtype, self.attention)
             size = (point.batch, shape.kv_heads, point.cached + point.fresh, shape.head_size)
             caches = [(self._random(size), self._random(size)) for _ in range(layers)]
         next_input = self._inputs((point.batch, point.fresh, shape.hidden))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from inferprint.errors import FileProblem, InvalidInput
+from inferprint.errors import FileProblem, InvalidInput, MeterProblem
 
 DEVICES = ("cuda", "mps", "cpu")
 
@@ -61,12 +61,19 @@ class Device:
         Whether this process may have put something on it.
     empty_w
         Power before it did [W]; None where it was not metered.
+    needed
+        Formats that were asked for: all are checked before the first is measured.
+    metered
+        Index of the device that a meter of NVIDIA's devices reads, among those that CUDA_VISIBLE_DEVICES leaves; None
+        where another meter reads it, or none.
     """
 
     def __init__(self, torch: Any, kind: str) -> None:
         self.torch, self.kind = torch, kind
         self.in_use = False
         self.empty_w: float | None = None
+        self.needed: tuple[str, ...] = ()
+        self.metered: int | None = None
 
     @property
     def version(self) -> str:
@@ -85,6 +92,26 @@ class Device:
         """Whether it is an AMD accelerator under PyTorch's name for NVIDIA's."""
         return self.kind == "cuda" and bool(getattr(self.torch.version, "hip", None))
 
+    @property
+    def fuses_causal(self) -> bool:
+        """Whether PyTorch may have a kernel for it that takes a causal bias without making a mask of it."""
+        return self.kind == "cuda"
+
+    def begin(self) -> None:
+        """Ask the driver whether it computes what was asked for and is what is metered; this may put something on it.
+
+        Raises
+        ------
+        InvalidInput
+            It does not compute in a format that was asked for.
+        MeterProblem
+            The meter reads another device.
+        """
+        self.in_use = True
+        for precision in self.needed:
+            self.check(precision)
+        self._check_metered()
+
     def check(self, precision: str) -> None:
         """Check that it computes in a precision.
 
@@ -93,12 +120,17 @@ class Device:
         InvalidInput
             It does not.
         """
+        reason = self.why_not(precision)
+        if reason:
+            raise InvalidInput("--precision", reason, hint=f"Measure {'bf16' if precision == 'fp8' else 'fp32'}.")
+
+    def why_not(self, precision: str) -> str:
+        """Why it does not compute in a precision; empty where it does."""
         if precision == "fp8":
             reason = self._why_no_fp8()
-            if reason:
-                raise InvalidInput("--precision", f"fp8 cannot be measured here: {reason}", hint="Measure bf16.")
-        if precision == "bf16" and self.kind == "cuda" and not self.torch.cuda.is_bf16_supported():
-            raise InvalidInput("--precision", f"{self.name} does not compute in bf16", hint="Measure fp32.")
+            return f"fp8 cannot be measured here: {reason}" if reason else ""
+        lacks = precision == "bf16" and self.kind == "cuda" and not self.torch.cuda.is_bf16_supported()
+        return f"{self.name} does not compute in bf16" if lacks else ""
 
     def _why_no_fp8(self) -> str:
         torch = self.torch
@@ -164,22 +196,51 @@ class Device:
 
     def slowed_by(self) -> list[str]:
         """Why its driver holds its clocks down at this moment; nothing where nobody tells."""
-        if self.kind != "cuda" or self.is_amd or find_spec("pynvml") is None:
+        nvml = self._nvml()
+        if nvml is None:
             return []
-        nvml = importlib.import_module("pynvml")
         read = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
         read = read or nvml.nvmlDeviceGetCurrentClocksThrottleReasons
         try:
-            nvml.nvmlInit()
-            bits = int(read(self._nvml_handle(nvml)))
+            bits = int(read(nvml.nvmlDeviceGetHandleByUUID(f"GPU-{self._uuid()}")))
         except (nvml.NVMLError, AttributeError):
             return []
         return [reason for bit, reason in SLOWED.items() if bits & bit]
 
-    def _nvml_handle(self, nvml: Any) -> Any:
-        """The device by its identity: PyTorch and the driver count differently."""
-        uuid = self.torch.cuda.get_device_properties(0).uuid
-        return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    def _check_metered(self) -> None:
+        """Raise where the meter's device is another: the driver and PyTorch count differently."""
+        nvml = self._nvml() if self.metered is not None else None
+        if nvml is None or self.metered is None:
+            return
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        try:
+            index = int(visible.split(",")[self.metered]) if visible else self.metered
+            read = nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetHandleByIndex(index))
+            computes = self._uuid()
+        except (nvml.NVMLError, AttributeError, ValueError, IndexError):
+            # PyTorch tells its device's identity from 2.5 on; the order that `open_device` asks for has to do before.
+            return
+        metered = (read.decode() if isinstance(read, bytes) else str(read)).removeprefix("GPU-")
+        if metered != computes:
+            raise MeterProblem(
+                f"the meter nvidia:{self.metered} reads the device {metered}, and PyTorch computes on {computes}",
+                hint="Set CUDA_DEVICE_ORDER=PCI_BUS_ID, leave one device with CUDA_VISIBLE_DEVICES, and name no other "
+                "with --meter.",
+            )
+
+    def _nvml(self) -> Any:
+        """NVIDIA's management library, ready to be asked; None where it is not there or of no use."""
+        if self.kind != "cuda" or self.is_amd or find_spec("pynvml") is None:
+            return None
+        nvml = importlib.import_module("pynvml")
+        try:
+            nvml.nvmlInit()
+        except nvml.NVMLError:
+            return None
+        return nvml
+
+    def _uuid(self) -> str:
+        return str(self.torch.cuda.get_device_properties(0).uuid).removeprefix("GPU-")
 
 
 def open_device(asked: str | None = None) -> Device:
@@ -193,6 +254,9 @@ def open_device(asked: str | None = None) -> Device:
         PyTorch finds no such device.
     """
     need_torch()
+    if asked in (None, "cuda"):
+        # The order in which the driver counts, and with it the meters: CUDA puts the fastest device first otherwise.
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     try:
         torch = importlib.import_module("torch")
     except (ImportError, OSError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from inferprint.measure.gpu.plan import WEIGHT_BYTES, GpuPoint
 from inferprint.measure.gpu.shapes import Shape
@@ -14,6 +16,9 @@ from inferprint.measure.observations import Row
 SMALL_WEIGHTS = 256e6
 """Bytes of built layers below which a chip's cache may hold a good part of them."""
 
+MOST_BETWEEN = 0.02
+"""Share of the metered time between repeats above which a row says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -24,13 +29,21 @@ class Part:
 
     @property
     def step_j(self) -> float | None:
-        """Energy of a step [J]."""
-        return None if self.energy is None else self.energy.joules / self.timing.all_steps
+        """Energy of a step [J]: mean power from the first repeat to the last, for the time of a step."""
+        return None if self.energy is None else self.energy.watts * self.timing.step_s
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What all rows of a run say."""
+    """What all rows of a run say.
+
+    Attributes
+    ----------
+    model_id, gpu, precision, engine_version, source, device, date
+        Their cells; `device` and `date` are filled in by the run.
+    known_as
+        (name of a device as PyTorch has it) -> id of the accelerator that the catalogue takes it for, or None.
+    """
 
     model_id: str
     gpu: str
@@ -39,6 +52,7 @@ class Subject:
     source: str = "own"
     device: str = ""
     date: str = ""
+    known_as: Callable[[str], str | None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +91,11 @@ def point_row(
         Of the answer that a step of decoding is the middle of.
     """
     layers, head = parts
-    step_s = scaled(layers.timing.step_s, head.timing.step_s, shape, built)
-    pair = (layers.step_j, head.step_j)
-    step_j = scaled(pair[0], pair[1], shape, built) if pair[0] is not None and pair[1] is not None else None
-    decodes, batch = point.kind == "decode", point.batch
+    decodes = point.kind == "decode"
     count = answer_tokens if decodes else 1
-    cached = float(point.cached - answer_tokens // 2) if decodes else float(point.cached)
-    gpu_only = idle.boundary == "gpu_only"
-    alone = batch == 1
-    return Row(
+    cached = float(point.cached - (answer_tokens // 2 if decodes else 0))
+    step_s = scaled(layers.timing.step_s, head.timing.step_s, shape, built)
+    row = Row(
         row_id="",
         source=subject.source,
         source_path=subject.device,
@@ -97,24 +107,46 @@ def point_row(
         engine="pytorch",
         engine_version=subject.engine_version,
         date=subject.date,
-        serving_mode=("single_stream" if alone else "aggregated") if decodes else "prefill_only",
-        concurrency=float(batch),
+        serving_mode=_mode(point),
+        concurrency=float(point.batch),
         n_in_tokens=cached + (0.0 if decodes else point.fresh),
         n_cached_tokens=cached,
         n_out_tokens=float(count),
-        ttft_s=None if decodes else step_s,
-        itl_ms=1e3 * step_s if decodes else None,
-        system_output_tokens_per_s=batch / step_s if decodes and not alone else None,
         duration_s=count * step_s,
         n_repeats=len(layers.timing.seconds),
-        energy_per_request_j=None if step_j is None else count * step_j / batch,
-        energy_per_output_token_j=step_j / batch if decodes and step_j is not None else None,
-        avg_gpu_power_w_all_gpus=step_j / step_s if step_j is not None and gpu_only else None,
-        avg_system_power_w=step_j / step_s if step_j is not None and idle.boundary == "system_wall_ac" else None,
-        energy_boundary=None if step_j is None else idle.boundary,
-        idle_gpu_power_w=idle.empty_w if gpu_only else None,
-        note="; ".join([*_said(subject, shape, point, built, parts), *_idle_said(idle, gpu_only=gpu_only), *remarks]),
+        idle_gpu_power_w=idle.empty_w if idle.boundary == "gpu_only" else None,
+        note="; ".join([*_said(subject, shape, point, built, parts), *_idle_said(idle), *remarks]),
     )
+    row = replace(row, **_times(point, step_s))
+    if layers.step_j is None or head.step_j is None:
+        return row
+    return replace(row, **_energies(point, scaled(layers.step_j, head.step_j, shape, built), step_s, count, idle))
+
+
+def _mode(point: GpuPoint) -> str:
+    if point.kind == "prefill":
+        return "prefill_only"
+    return "single_stream" if point.batch == 1 else "aggregated"
+
+
+def _times(point: GpuPoint, step_s: float) -> dict[str, Any]:
+    """What a row says of the time of a step [s]."""
+    if point.kind == "prefill":
+        return {"ttft_s": step_s}
+    together = point.batch > 1
+    return {"itl_ms": 1e3 * step_s, "system_output_tokens_per_s": point.batch / step_s if together else None}
+
+
+def _energies(point: GpuPoint, step_j: float, step_s: float, steps: int, idle: Idle) -> dict[str, Any]:
+    """What a row says of the energy of a step [J], of which a request takes so many."""
+    each = step_j / point.batch
+    power = {"gpu_only": "avg_gpu_power_w_all_gpus", "system_wall_ac": "avg_system_power_w"}.get(idle.boundary or "")
+    return {
+        "energy_per_request_j": steps * each,
+        "energy_per_output_token_j": each if point.kind == "decode" else None,
+        "energy_boundary": idle.boundary,
+        **({power: step_j / step_s} if power else {}),
+    }
 
 
 def _said(subject: Subject, shape: Shape, point: GpuPoint, built: int, parts: tuple[Part, Part]) -> list[str]:
@@ -127,12 +159,14 @@ def _said(subject: Subject, shape: Shape, point: GpuPoint, built: int, parts: tu
     notes.append(f"output head {1e3 * head.timing.step_s:.4g} ms of it, embedding left out")
     if point.kind == "decode":
         notes.append(f"each step after {point.cached} tokens, the middle of the answer")
+    if layers.energy is not None and layers.timing.between > MOST_BETWEEN:
+        notes.append(f"{layers.timing.between:.0%} of the metered time was between repeats")
     return [*notes, *layers.timing.remarks(), *shape.remarks]
 
 
-def _idle_said(idle: Idle, *, gpu_only: bool) -> list[str]:
+def _idle_said(idle: Idle) -> list[str]:
     notes = []
-    if idle.empty_w is not None and not gpu_only:
+    if idle.empty_w is not None and idle.boundary != "gpu_only":
         notes.append(f"idle {idle.empty_w:.4g} W")
     if idle.loaded_w is not None:
         notes.append(f"idle with weights {idle.loaded_w:.4g} W")

@@ -42,6 +42,7 @@ class Summary:
 
     device: str
     shape: Shape
+    subject: Subject
     layers_built: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
     not_measured: list[GpuPoint] = field(default_factory=list)
@@ -59,6 +60,8 @@ class Summary:
         """The summary as plain data."""
         shape = self.shape
         return {
+            "model_id": self.subject.model_id,
+            "precision": self.subject.precision,
             "device": self.device,
             "layers": shape.layers,
             "layers_built": self.layers_built,
@@ -123,7 +126,8 @@ class GpuRun:
         self._idle = Idle(meter.boundary if meter is not None else None)
         self._heads: dict[int, Part] = {}
         self._end_s = math.inf
-        self.summary = Summary(device.kind, shape)
+        self._remarks: list[str] = []
+        self.summary = Summary(device.kind, shape, self._subject)
 
     def run(self) -> Summary:
         """Run it to its end.
@@ -158,9 +162,9 @@ class GpuRun:
             device.check(self._subject.precision)
         if not device.in_use:
             device.empty_w = self._idle_power("idle_w")
-        # What follows asks the driver, which may put something on the device.
-        device.in_use = True
+            device.begin()
         device.check(self._subject.precision)
+        self._check_name()
         self._idle = replace(self._idle, empty_w=device.empty_w)
         self.summary.device = f"{device.name}, PyTorch {device.version}"
         self._subject = replace(self._subject, device=self.summary.device)
@@ -170,15 +174,23 @@ class GpuRun:
         for done, point in enumerate(points):
             self._watch.progress(done, len(points))
             if time.monotonic() >= self._end_s:
-                self.summary.stopped = f"--max-seconds {self._plan.max_seconds:g} are over"
+                self.summary.stopped = f"its {self._plan.max_seconds:g} s of --max-seconds are over"
                 return
             outcome = self._outcome(stack, point)
             if outcome.reason == OVER:
-                self.summary.stopped = f"--max-seconds {self._plan.max_seconds:g} are over"
+                self.summary.stopped = f"its {self._plan.max_seconds:g} s of --max-seconds are over"
                 return
             self.summary.outcomes.append(outcome)
             self._watch.done(outcome)
         self._watch.progress(len(points), len(points))
+
+    def _check_name(self) -> None:
+        """Say where the catalogue takes the device's name for another accelerator than the rows are to be of."""
+        name, gpu = self._device.name, self._subject.gpu
+        other = self._subject.known_as(name)
+        if other not in (None, gpu):
+            self._remarks.append(f"the device calls itself {name}, which the catalogue takes for {other}")
+            self._note(f"{self._remarks[-1]}, and --gpu is {gpu}: check it, as the rows are written as of {gpu}")
 
     @contextmanager
     def _metering(self) -> Iterator[None]:
@@ -216,7 +228,8 @@ class GpuRun:
         built = layers_that_fit(shape, precision, device.free_bytes(), plan.layers)
         self.summary.layers_built = built
         self._watch.say(
-            f"building {built} of {shape.layers} layers of {shape.block_params / 1e6:,.4g} million parameters"
+            f"building {built} of {shape.layers} layers of {shape.block_params / 1e6:,.4g} million parameters in "
+            f"{precision}"
         )
         try:
             stack = Stack(device, shape, precision, built)
@@ -251,7 +264,7 @@ class GpuRun:
             point, self._shape, self._subject.precision, self.summary.layers_built, self._device.free_bytes()
         )
         stack.experts_touched()
-        remarks: list[str] = []
+        remarks = [*self._remarks, *([stack.attention.said] if point.kind == "prefill" else [])]
         layers = self._part(stack.step(point, built), remarks)
         touched = stack.experts_touched()
         head = self._heads.get(point.batch) or self._part(stack.head(point.batch), remarks)

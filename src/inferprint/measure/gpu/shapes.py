@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inferprint.catalogue import Model
 from inferprint.errors import InvalidInput, Undisclosed
@@ -84,13 +84,6 @@ class Shape:
         """Elements of the KV cache of one token in one block."""
         return 2 * self.kv_heads * self.head_size
 
-    def block_flops(self, tokens: float, context: float = 0.0) -> float:
-        """Operations of one block for so many tokens, each of which attends to `context` tokens [FLOP]."""
-        projections = self.attention_params + self.experts * self.hidden
-        inner = 3 * self.hidden * self.inner + self.experts_per_token * self.expert_params
-        attention = 2 * self.heads * self.head_size * context
-        return 2.0 * tokens * (projections + inner + attention)
-
 
 def shape_of(model: Model, vocabulary: int | None = None) -> Shape:
     """The shape of a model's blocks; inner widths are what is left of its parameters.
@@ -118,46 +111,52 @@ def shape_of(model: Model, vocabulary: int | None = None) -> Shape:
     heads, kv_heads, head_size = _int(model.attention_heads), _int(model.kv_heads), _int(model.head_size)
     if heads % kv_heads or head_size % 2:
         raise InvalidInput("--model", f"{model.id}: {heads} heads in {kv_heads} groups of {head_size} cannot be")
-    attention = 2 * hidden * head_size * (heads + kv_heads)
-    # Input embedding and output head, norms.
-    outside = 2 * vocabulary * hidden
-    total = 1e9 * (model.total_params_b or 0.0)
-    experts, used = model.experts or 0, model.experts_per_token or 0
-    expert_inner = 0
-    if experts:
-        each = 1e9 * (model.params_per_expert_b or 0.0)
-        if not each:
-            raise Undisclosed(f"{model.id}: the size of an expert is not known", hint=CHOOSE)
-        expert_inner = _width(each / layers / (3 * hidden))
-        total -= experts * each
-        routed = model.moe_layers or layers
-        if routed != layers:
-            remarks.append(f"the experts of {routed} layers are spread over all {layers}")
-    left = (total - outside) / layers - attention - 2 * hidden - experts * hidden
-    if left < 0 and experts:
-        remarks.append("no shared expert: nothing is left of the parameters")
-    elif left <= 0:
-        raise InvalidInput(
-            "--model",
-            f"{model.id}: {model.total_params_b:g} billion parameters leave nothing for the inner width beside a "
-            f"vocabulary of {vocabulary:,}",
-            hint="State its vocabulary with --vocabulary.",
-        )
-    inner = _width(left / (3 * hidden)) if left >= 16 * 3 * hidden or not experts else 0
-    return Shape(
+    bare = Shape(
         layers=layers,
         hidden=hidden,
         heads=heads,
         kv_heads=kv_heads,
         head_size=head_size,
         vocabulary=vocabulary,
-        inner=inner,
-        experts=experts,
-        experts_per_token=used,
-        expert_inner=expert_inner,
+        inner=0,
+        experts=model.experts or 0,
+        experts_per_token=model.experts_per_token or 0,
+        expert_inner=_expert_inner(model) if model.experts else 0,
         window=model.attention_window_tokens if model.windowed_attention_layers else None,
-        remarks=tuple(remarks),
     )
+    inner, more = _inner(model, bare)
+    return replace(bare, inner=inner, remarks=(*remarks, *more))
+
+
+def _expert_inner(model: Model) -> int:
+    """Inner width of an expert, whose published size is that of all layers."""
+    each = 1e9 * (model.params_per_expert_b or 0.0)
+    if not each:
+        raise Undisclosed(f"{model.id}: the size of an expert is not known", hint=CHOOSE)
+    return _width(each / _int(model.layers) / (3 * _int(model.hidden_size)))
+
+
+def _inner(model: Model, bare: Shape) -> tuple[int, list[str]]:
+    """Inner width of what every token passes, from the parameters that are left; and what was assumed."""
+    remarks = []
+    routed = model.moe_layers or bare.layers
+    if bare.experts and routed != bare.layers:
+        remarks.append(f"the experts of {routed} layers are spread over all {bare.layers}")
+    total = 1e9 * (model.total_params_b or 0.0) - bare.experts * 1e9 * (model.params_per_expert_b or 0.0)
+    # Input embedding and output head; projections, norms and routers.
+    always = bare.attention_params + 2 * bare.hidden + bare.experts * bare.hidden
+    left = (total - 2 * bare.head_params) / bare.layers - always
+    if left < 0 and bare.experts:
+        remarks.append("no shared expert: nothing is left of the parameters")
+    elif left <= 0:
+        raise InvalidInput(
+            "--model",
+            f"{model.id}: {model.total_params_b:g} billion parameters leave nothing for the inner width beside a "
+            f"vocabulary of {bare.vocabulary:,}",
+            hint="State its vocabulary with --vocabulary.",
+        )
+    width = 3 * bare.hidden
+    return (_width(left / width) if left >= WIDTHS[-1] * width or not bare.experts else 0), remarks
 
 
 CHOOSE = "inferprint catalog models lists others; a record of your own goes into a folder for --catalog."

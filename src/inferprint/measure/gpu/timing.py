@@ -52,9 +52,9 @@ class Timing:
         return stdev(self.seconds) / self.step_s if len(self.seconds) > 1 else 0.0
 
     @property
-    def all_steps(self) -> int:
-        """Steps of all repeats."""
-        return self.steps * len(self.seconds)
+    def between(self) -> float:
+        """Share of the time from the first repeat to the last in which no step ran, from 0 to 1."""
+        return max(0.0, 1.0 - self.steps * sum(self.seconds) / (self.end_s - self.start_s))
 
     def remarks(self) -> list[str]:
         """What is to be known of it."""
