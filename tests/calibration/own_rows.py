@@ -40,7 +40,7 @@ def loads_as_rows(loads: Sequence[Load], more: Mapping[str, Any] | None = None, 
             "concurrency": batch,
             "n_in_tokens": n_in,
             "n_out_tokens": n_out,
-            "system_output_tokens_per_s": 1,
+            "system_output_tokens_per_s": 200,
             **(more or {}),
         }
         for index, (batch, n_in, n_out) in enumerate(loads)

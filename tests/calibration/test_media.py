@@ -32,7 +32,7 @@ VIDEO = {
     "row_id": "v1",
     "model_id": "Wan-AI/Wan2.1-T2V-14B-Diffusers",
     "num_frames": "81",
-    "energy_per_video_j": "300000",
+    "energy_per_video_j": "10000",
 }
 
 

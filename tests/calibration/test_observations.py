@@ -130,7 +130,8 @@ class TestTaken:
             ({"engine": "transformers-4.39"}, "eager"),
             ({"engine": "trtllm"}, "tensorrt-llm"),
             ({"engine": "sglang"}, "sglang"),
-            ({"engine": "my own"}, None),
+            ({"engine": "vllm-2024", "date": "2026-11-30"}, "vllm-2024"),
+            ({"engine": ""}, None),
         ],
         ids=str,
     )
@@ -168,6 +169,10 @@ class TestAssumed:
 
     def test_a_format_that_nobody_states(self, read):
         item = the_one(read({**SERVED, "precision_name": ""}))
+        assert (item.setup.precision, item.assumed) == (None, ())
+        assert CATALOGUE.models[item.setup.model_id].native_precision == "bf16"
+        unknown = next(m.id for m in CATALOGUE.models.values() if m.native_precision is None and m.total_params_b)
+        item = the_one(read({**SERVED, "precision_name": "", "model_key": unknown}))
         assert (item.setup.precision, item.assumed) == (None, ("precision_name",))
 
     def test_what_is_measured_here(self, observations):
@@ -206,6 +211,12 @@ REFUSED = [
     ("disaggregated", SERVED, {"serving_mode": "disaggregated"}, "separate workers"),
     ("a repeat", SERVED, {"repeats_row_id": "r0"}, "the same run as r0"),
     ("number of GPUs missing", SERVED, {"gpu_count": ""}, "gpu_count is not stated"),
+    ("more tokens than any", SERVED, {"n_out_tokens": "1e30"}, "n_out_tokens is 1e30, more than 10,000,000"),
+    ("more requests than any", SERVED, {"concurrency": "1.5e99"}, "concurrency is 1.5e99, more than 100,000"),
+    ("no engine", SERVED, {"engine": "vlm"}, "engine is 'vlm', nearest vllm: one of vllm, "),
+    ("an engine of denoisers", SERVED, {"engine": "diffusers"}, "engine is 'diffusers'"),
+    ("no date", SERVED, {"date": "yesterday"}, "date is 'yesterday', which is not YYYY, YYYY-MM or YYYY-MM-DD"),
+    ("no day", SERVED, {"date": "2026-02-30"}, "date is '2026-02-30'"),
     ("no GPU", SERVED, {"gpu_count": "0"}, "gpu_count is 0: it must be above 0"),
 ]
 
@@ -221,6 +232,65 @@ def test_what_cannot_be_used_is_refused_with_its_id_and_the_reason(read, base, f
 
 def test_power_of_twice_the_limit_is_still_taken(read):
     the_one(read({**SERVED, "avg_gpu_power_w_per_gpu": "1400"}))
+
+
+@pytest.mark.parametrize("fields", [{"n_out_tokens": "1e7"}, {"concurrency": "1e5"}, {"n_in_tokens": "1e7"}], ids=str)
+def test_the_most_that_a_row_may_state_is_still_taken(read, fields):
+    the_one(read({**SERVED, **fields}))
+
+
+@pytest.mark.parametrize("date", ["2026", "2026-11", "2026-11-30", "2026-11-30T12:00:00Z", ""])
+def test_dates(read, date):
+    the_one(read({**SERVED, "date": date}))
+
+
+class TestPower:
+    """An energy over the time of its row is a power: 0.3 J a token at 1000 tokens/s are 300 W, of an H100 of 700 W."""
+
+    BOTH = {**SERVED, **ENERGY}
+
+    def reasons(self, found):
+        """Why the energies were refused; the times stay."""
+        assert [item.quantity for item in found.kept] == ["served_time_per_token"]
+        return [item.reason for item in found.refused]
+
+    def idle_w(self):
+        return CATALOGUE.gpus["h100_80gb_sxm"].idle_power_w
+
+    def test_bounds_of_what_is_taken(self, read):
+        least = self.idle_w() / 20
+        for watts in (least * 1.001, 1399):
+            found = read({**self.BOTH, "energy_per_output_token_j": repr(watts / 1000)})
+            assert (len(found.kept), found.refused) == (2, [])
+
+    @pytest.mark.parametrize(
+        "joules, reason",
+        [
+            ("1.401", "1.4e+03 W per GPU is more than twice its limit of 700 W; is the meter in W?"),
+            ("3e-4", "0.3 W per GPU is less than a twentieth of the"),
+        ],
+    )
+    def test_power_that_no_accelerator_has(self, read, joules, reason):
+        (found,) = self.reasons(read({**self.BOTH, "energy_per_output_token_j": joules}))
+        assert found.startswith(f"energy_per_output_token_j: {float(joules):.3g} J in 0.001 s: {reason}")
+        assert found.endswith("is the meter in W?")
+
+    def test_power_is_that_of_each_accelerator(self, read):
+        found = read({**self.BOTH, "gpu_count": "8", "energy_per_output_token_j": "3"})
+        assert (len(found.kept), found.refused) == (2, [])
+
+    def test_a_prompt_over_its_time(self, read):
+        found = read({**PROMPT, "concurrency": "1", "duration_s": "0.1", "energy_per_request_j": "0.05"})
+        (refusal,) = found.refused
+        assert "0.5 W per GPU is less than a twentieth" in refusal.reason
+
+    def test_a_picture_over_the_time_of_its_pass(self, read):
+        found = read(PICTURE | {"energy_per_image_j": "8"})
+        assert [item.quantity for item in found.kept] == ["image_time"]
+        assert "1.07 W per GPU is less than a twentieth" in found.refused[0].reason
+
+    def test_without_a_time_there_is_no_power(self, read):
+        assert the_one(read({**ENERGY, "energy_per_output_token_j": "1e6"})).measured == 1e6
 
 
 PICTURE = {

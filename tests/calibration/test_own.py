@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 
 import numpy as np
@@ -116,6 +117,60 @@ def test_too_few_rows_or_loads_are_refused_with_the_number(tmp_path, loads, why)
     path = measured(tmp_path / "few.csv", loads_as_rows(loads))
     with pytest.raises(FileProblem, match=why):
         learned(path)
+
+
+@pytest.mark.parametrize(
+    "loads, hint",
+    [
+        (LOADS[:6], "Measure 2 rows more, of the same loads or others."),
+        (LOADS[:5] * 4, "Measure 1 row more, 1 or more of another concurrency, prompt or answer length"),
+        (LOADS[:4], "Measure 4 rows more, 2 or more of another concurrency"),
+    ],
+)
+def test_what_is_still_to_be_measured(tmp_path, loads, hint):
+    path = measured(tmp_path / "few.csv", loads_as_rows(loads))
+    with pytest.raises(FileProblem, match=hint):
+        learned(path)
+
+
+class TestWhose:
+    """Files of which no row is of the node say what they are of."""
+
+    def test_another_accelerator(self, tmp_path):
+        path = measured(tmp_path / "a.csv", loads_as_rows(LOADS, {"gpu": "A100-SXM4-80GB"}))
+        with pytest.raises(FileProblem, match="rows are on a100_80gb_sxm4, but --gpu is h100_80gb_sxm") as caught:
+            learned(path)
+        assert caught.value.hint == "Give --gpu a100_80gb_sxm4, or measurements on h100_80gb_sxm."
+
+    def test_more_accelerators(self, tmp_path):
+        path = measured(tmp_path / "a.csv", loads_as_rows(LOADS, {"gpu_count": 8}))
+        with pytest.raises(FileProblem, match="the rows are on 8 x h100_80gb_sxm, but mine holds 1") as caught:
+            learned(path)
+        assert "--gpu-count 8" in caught.value.hint
+
+    def test_another_node(self, tmp_path):
+        path = measured(tmp_path / "a.csv", loads_as_rows(LOADS, {"node_id": "theirs"}))
+        with pytest.raises(FileProblem, match="no row is of mine: 24 rows of the node theirs") as caught:
+            learn_own(NODE, read_files([path], CATALOGUE, of_node="mine"), CATALOGUE, "", ORIGIN)
+        assert "catalog add-node theirs" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "host_w, reason",
+    [
+        (None, "no row measures it; energy at the wall needs the power of the host at work (--host-active-power-w)"),
+        (1e5, "no row measures it; 24 values refused, the first in row r0: energy_per_output_token_j: "),
+    ],
+)
+def test_energy_at_the_wall_that_is_no_use_says_why_and_the_times_stay(tmp_path, host_w, reason):
+    path = measured(tmp_path / "wall.csv", loads_as_rows(LOADS))
+    wall = {"energy_per_output_token_j": 100, "energy_boundary": "system_wall_ac", "avg_system_power_w": 800}
+    rows = [row | wall for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
+    node = replace(NODE, host_active_power_w=host_w)
+    found = read_files([write(tmp_path / "wall.csv", rows)], CATALOGUE, host_w=host_w)
+    own = learn_own(node, found, CATALOGUE, "", ORIGIN)
+    assert [item.form.rows for item in own.forms] == [len(LOADS)]
+    assert own.general["energy.served"].startswith(reason)
 
 
 def test_without_energy_only_time_is_fitted_and_it_says_so(tmp_path):

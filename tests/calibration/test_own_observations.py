@@ -131,8 +131,34 @@ class TestBoundaries:
         found = self.energy(read, "system_wall_ac", host_w=150.0, more={**alone, "energy_per_output_token_j": 2.5})
         assert found == pytest.approx(1.0, rel=1e-12)
 
+    def test_the_mean_power_tells_how_long_the_host_worked_pauses_included(self, read):
+        """2 s of work for 200 tokens, but 3 J a token at 200 W take 15 ms, in which 150 W are 2.25 J."""
+        alone = {"serving_mode": "single_stream", "concurrency": 1, "system_output_tokens_per_s": "", "duration_s": 2}
+        more = {**alone, "energy_per_output_token_j": 3, "avg_system_power_w": 200}
+        assert self.energy(read, "system_wall_ac", host_w=150.0, more=more) == pytest.approx(0.75, rel=1e-12)
+        prompt = {"serving_mode": "prefill_only", "duration_s": 0.2, "energy_per_request_j": 60}
+        more = {**alone, **prompt, "energy_per_output_token_j": "", "n_out_tokens": 1, "avg_system_power_w": 200}
+        (item,) = read(row(**more, energy_boundary="system_wall_ac"), host_w=150.0).of("prompt_energy")
+        assert item.measured == pytest.approx(15.0, rel=1e-12)
+
     def test_a_host_that_would_take_it_all_is_refused(self, read):
         assert "no more than the 600 W of the host" in self.energy(read, "system_wall_ac", host_w=600.0)
+
+    def test_a_host_that_leaves_next_to_nothing_is_refused(self, read):
+        reason = self.energy(read, "system_wall_ac", host_w=499.9)
+        assert "0.1 W per GPU is less than a twentieth" in reason
+        assert reason.endswith("do the 499.9 W of the host leave too little?")
+
+    def test_a_wall_meter_in_kilowatts_is_told_before_the_host_is_taken_off(self, read):
+        reason = self.energy(read, "system_wall_ac", host_w=150.0, more={"energy_per_output_token_j": 0.0005})
+        assert "0.5 W per GPU" in reason
+        assert reason.endswith("is the meter in W?")
+
+    def test_a_host_spoils_no_times(self, read):
+        wall = {"energy_per_output_token_j": 0.5, "energy_boundary": "system_wall_ac"}
+        found = read(row(**wall), host_w=600.0)
+        assert [item.quantity for item in found.kept] == ["served_time_per_token"]
+        assert [item.quantity for item in found.refused] == ["energy_per_output_token"]
 
 
 class TestCells:

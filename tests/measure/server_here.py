@@ -172,7 +172,7 @@ class OddServer:
     Attributes
     ----------
     pages
-        What it has at its paths, by GET; elsewhere it has nothing.
+        What it has at its paths, by GET; bytes are a whole response; elsewhere it has nothing.
     asked, got
         Requests for answers, and paths of the others.
     """
@@ -197,11 +197,62 @@ class OddServer:
         if method == "GET":
             self.got.append(path)
             page = self.pages.get(path)
+            if isinstance(page, bytes):
+                writer.write(page)
+                return
             await Asked(0, path, headers, {}, writer).plain(404 if page is None else 200, page or "nothing here")
             return
         asked = Asked(len(self.asked), path, headers, json.loads(body), writer)
         self.asked.append(asked)
         await self.behave(asked)
+
+
+class Engine:
+    """Answers requests step by step, as they come, or batch after batch; its `behave` is that of an odd server.
+
+    Attributes
+    ----------
+    made
+        Answer tokens so far.
+    """
+
+    def __init__(
+        self, step_s: float, *, prompt_s: float = 0.0, prompts: int = 1, slots: int = 10_000, in_batches: bool = False
+    ) -> None:
+        self.step_s, self.prompt_s, self.in_batches = step_s, prompt_s, in_batches
+        self.prompts, self.slots = (slots if in_batches else prompts), slots
+        self.made = 0
+        self._waiting: list[tuple[int, asyncio.Queue[bool]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def behave(self, asked: Asked) -> None:
+        """Answer a request."""
+        self._task = self._task or asyncio.get_running_loop().create_task(self._run())
+        tokens: asyncio.Queue[bool] = asyncio.Queue()
+        self._waiting.append((asked.max_tokens, tokens))
+        await asked.begin()
+        while await tokens.get():
+            await asked.token()
+        await asked.finish(asked.max_tokens)
+
+    async def _run(self) -> None:
+        """Take in what waits, so many prompts at a time, during which answers stand still; then a step for all."""
+        live: list[tuple[int, asyncio.Queue[bool]]] = []
+        while True:
+            if self._waiting and not (self.in_batches and live):
+                if self.in_batches:
+                    await asyncio.sleep(0.05)  # in which all come
+                most = min(self.slots - len(live), self.prompts)
+                taken = [self._waiting.pop(0) for _ in range(min(most, len(self._waiting)))]
+                await asyncio.sleep(self.prompt_s * len(taken))
+                live += taken
+            await asyncio.sleep(self.step_s)
+            for left, tokens in live:
+                self.made += 1
+                tokens.put_nowait(True)
+                if left == 1:
+                    tokens.put_nowait(False)
+            live = [(left - 1, tokens) for left, tokens in live if left > 1]
 
 
 @contextmanager

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from tests.measure.server_here import Asked, free_port, odd_server
 
 from inferprint.errors import EndpointProblem, InvalidInput
-from inferprint.measure.client import Answered, Client, Failed, Served, Target, _Stream, base_of, is_loopback, learn
+from inferprint.measure.client import (
+    STALE_SECONDS,
+    Answered,
+    Client,
+    Failed,
+    Served,
+    Target,
+    _Broken,
+    _Stream,
+    base_of,
+    is_loopback,
+    learn,
+)
 from inferprint.measure.load import Budget, ask_patiently
 
 
@@ -92,11 +106,27 @@ def test_times_and_counts() -> None:
 
 
 def test_chunks_that_come_together() -> None:
-    stream, token = _Stream(12), b'data: {"choices": [{"text": " a"}]}\n\n'
+    stream, token = _Stream(12, bytes.decode), b'data: {"choices": [{"text": " a"}]}\n\n'
     for at in (1.0, 1.02, 1.04):
         stream.feed(4 * token, at)
     assert (stream.chunks, stream.bursts) == (12, 3)
     assert (stream.first, stream.last) == (1.0, 1.04)
+
+
+def test_tiny_pieces_of_a_long_line_are_put_together_once() -> None:
+    stream, begun = _Stream(12, bytes.decode), time.process_time()
+    for _ in range(1_000_000):
+        stream.feed(b"x", 1.0)
+    assert time.process_time() - begun < 20  # with every piece joined anew, it takes minutes
+    assert stream.rest == 1_000_000 * b"x"
+    with pytest.raises(_Broken, match="a line of more than 4,000,000 bytes"):
+        stream.feed(3_000_001 * b"x", 1.0)
+
+
+def test_an_answer_that_comes_at_once_has_no_time_between_tokens() -> None:
+    whole = Answered(0.0, 1.0, 1.001, 8, 3, None, 8, 1, 1)
+    assert whole.itl_s is None
+    assert replace(whole, n_chunks=8, n_bursts=8, last_token=8.0).itl_s == 1
 
 
 def test_events_in_pieces_and_chat() -> None:
@@ -276,21 +306,57 @@ def test_a_connection_that_was_closed_while_it_waited_is_no_failure() -> None:
         asked.writer.was_used = True  # type: ignore[attr-defined]
         await asked.answer()
 
-    async def twice(url: str) -> list[Answered | Failed]:
-        async with Client(Target(base_of(url), "m")) as client:
-            return [await client.ask("a", 2) for _ in range(2)]
+    with odd_server(behave) as server:
+        answers, budget = _twice(server.url)
+    assert all(isinstance(answer, Answered) for answer in answers)
+    assert len(server.asked) == budget.sent == 3
+    assert budget.again == 1
+
+
+def test_a_connection_that_broke_over_a_request_is_a_failure() -> None:
+    async def behave(asked: Asked) -> None:
+        if asked.number == 1:
+            await asyncio.sleep(4 * STALE_SECONDS)
+            asked.cut()
+            return
+        await asked.answer()
 
     with odd_server(behave) as server:
-        answers = asyncio.run(twice(server.url))
-    assert all(isinstance(answer, Answered) for answer in answers)
-    assert len(server.asked) == 3
+        (_, failed), budget = _twice(server.url)
+    assert isinstance(failed, Failed)
+    assert failed.kind == "cut off"
+    assert len(server.asked) == budget.sent == 2
+
+
+def _twice(url: str) -> tuple[list[Answered | Failed | None], Budget]:
+    """Two requests, of which the second uses the connection of the first."""
+
+    async def ask_twice() -> tuple[list[Answered | Failed | None], Budget]:
+        budget = Budget(10)
+        async with Client(Target(base_of(url), "m")) as client:
+            return [await ask_patiently(client.ask, budget, "a", 2) for _ in range(2)], budget
+
+    return asyncio.run(ask_twice())
+
+
+def test_the_first_request_is_sent_again_where_its_connection_was_closed() -> None:
+    async def behave(asked: Asked) -> None:
+        # The list of models came over that connection.
+        if asked.number == 0:
+            asked.cut()
+            return
+        await asked.answer()
+
+    with odd_server(behave) as server:
+        _, _, sent = _learn(server.url)
+    assert sent == len(server.asked) == 2
 
 
 def _patiently(url: str, limit: int = 10) -> tuple[Answered | Failed | None, Budget]:
     async def once() -> tuple[Answered | Failed | None, Budget]:
         budget = Budget(limit)
         async with Client(Target(base_of(url), "m")) as client:
-            return await ask_patiently(client, budget, "a b", 2), budget
+            return await ask_patiently(client.ask, budget, "a b", 2), budget
 
     return asyncio.run(once())
 
@@ -426,3 +492,74 @@ def test_version_of_a_server(engine: str, pages, version: str | None) -> None:
     with odd_server(lambda asked: asked.answer(), pages) as server:
         assert _of_client(server.url, lambda client: client.version(engine)) == version
         assert not server.asked
+
+
+LIST = {"data": [{"id": "a"}]}
+
+
+def _response(body: bytes, *fields: str) -> bytes:
+    return "\r\n".join(["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *fields, "", ""]).encode() + body
+
+
+@pytest.mark.parametrize(
+    "body, fields, models",
+    [
+        (json.dumps(LIST).encode(), [], [Served("a")]),
+        (json.dumps(LIST).encode(), ["Content-Encoding: identity"], [Served("a")]),
+        (gzip.compress(json.dumps(LIST).encode()), ["Content-Encoding: gzip"], []),
+        (json.dumps({**LIST, "more": 2**20 * "x"}).encode(), [], []),
+    ],
+)
+def test_pages_are_read_with_a_bound(body: bytes, fields: list[str], models: list[Served]) -> None:
+    with odd_server(lambda asked: asked.answer(), {"/v1/models": _response(body, *fields)}) as server:
+        assert _of_client(server.url, lambda client: client.models()) == models
+
+
+def test_an_encoded_stream_is_refused() -> None:
+    with odd_server(lambda asked: asked.plain(200, "x", Content_Encoding="gzip")) as server:
+        failed = ask(server.url, headers={"Accept-Encoding": "gzip"})
+        assert server.asked[0].headers["accept-encoding"] == "identity"
+    assert isinstance(failed, Failed)
+    assert failed.kind == "not a stream"
+    assert "'gzip', which was not asked for" in failed.text
+
+
+KEY, OTHER = "sk-hidden-123", 'ro"ute-hidden'
+
+
+async def _echo_in_stream(asked: Asked) -> None:
+    await asked.begin()
+    await asked.event({"error": {"message": f"key {KEY} of {OTHER}"}})
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        lambda asked: asked.plain(401, {"error": {"message": f"bad token {asked.headers['authorization']}"}}),
+        lambda asked: asked.plain(500, f"{290 * 'x'} {KEY}"),
+        lambda asked: asked.plain(400, {"got": [KEY, OTHER]}),
+        lambda asked: asked.plain(200, f"welcome, {KEY[:5]}\x00{KEY[5:]}"),
+        lambda asked: asked.plain(307, Location=f"http://elsewhere.example/{KEY}"),
+        _echo_in_stream,
+    ],
+)
+def test_keys_that_a_server_repeats_are_not_shown(behave) -> None:
+    async def once(url: str) -> Answered | Failed:
+        headers = {"Authorization": f"Bearer {KEY}", "X-Route": OTHER}
+        async with Client(Target(base_of(url), "m", headers=headers, secrets=(OTHER,))) as client:
+            return await client.ask("a", 2)
+
+    with odd_server(behave) as server:
+        failed = asyncio.run(once(server.url))
+    assert isinstance(failed, Failed)
+    assert "hidden" not in failed.text
+    assert "***" in failed.text
+
+
+def test_a_version_does_not_show_a_key() -> None:
+    async def once(url: str) -> str | None:
+        async with Client(Target(base_of(url), "m", headers={"X-Api-Key": KEY})) as client:
+            return await client.version("vllm")
+
+    with odd_server(lambda asked: asked.answer(), {"/version": {"version": f"0.1 {KEY}"}}) as server:
+        assert asyncio.run(once(server.url)) == "0.1 ***"

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from tests.measure.server_here import Asked, RealServer, odd_server, real_server
+from tests.measure.server_here import Asked, Engine, RealServer, odd_server, real_server
 from tests.measure.tiny_model import write_tiny_model
 
 from inferprint import Catalogue
@@ -36,6 +36,7 @@ from inferprint.measure.meters.base import Reading
 from inferprint.measure.observations import ObservationWriter, Row
 from inferprint.measure.plan import Point, SweepPlan
 from inferprint.measure.rows import Subject, point_row
+from inferprint.measure.verdicts import Waiting
 
 SUBJECT = Subject("llama-3.1-8b", "h100_80gb_sxm", 1, engine="llama.cpp")
 
@@ -119,7 +120,7 @@ def test_rows_of_a_real_server(real: RealServer, tmp_path: Path) -> None:
         assert row.serving_mode == (mode or "aggregated")
     # Nothing that the server made is missing from what was asked for, and no request failed.
     assert not run.summary.failures
-    assert run.summary.sent == run.summary.answered <= plan.usual_requests
+    assert run.summary.sent - run.summary.sent_again == run.summary.answered <= plan.usual_requests
     made = real.metric("llamacpp:tokens_predicted_total") - before
     assert made >= sum((row.n_out_tokens or 0) * (row.n_repeats or 0) for row in run.rows)
     found = read_files([tmp_path / "own.csv"], Catalogue.packaged(), fit_unknown=True)
@@ -208,29 +209,68 @@ def test_times_and_throughput_are_those_of_the_server(tmp_path: Path) -> None:
     assert row.n_repeats == 16
 
 
-@pytest.mark.parametrize("workers", [4, 7])
-def test_throughput_of_a_server_with_a_queue(tmp_path: Path, workers: int) -> None:
-    """Two requests at a time: as many a second as the server ends, whatever waits, and all of it is in flight."""
-    slots: list[asyncio.Semaphore] = []
-    ended: list[float] = []
+def test_requests_that_wait_for_the_server_give_no_row(tmp_path: Path) -> None:
+    """Two requests at a time: what is in flight beyond them is no batch, and points after that are not measured."""
+    engine = Engine(0.02, slots=2)
+    with odd_server(engine.behave) as server:
+        plan = plan_of(concurrencies=(1, 2, 6, 9, 12), answer_tokens=(4, 12, 16), requests_per_point=8)
+        run = Run(server.url, tmp_path / "own.csv", plan)
+        asked = len(server.asked)
+    # Four tokens tell nothing themselves, and come before those that do.
+    measured = [(1, 4), (1, 12), (1, 16), (2, 4), (2, 12), (2, 16), (6, 4)]
+    assert [(o.point.concurrency, o.point.answer_tokens) for o in run.summary.outcomes if o.row] == measured
+    assert set(run.reasons) == {"the server answers about 2 at a time: the others wait"}
+    assert len(run.reasons) == 8
+    assert not run.summary.stopped
+    assert asked == run.summary.sent <= 2 + sum(plan.sent(point) for point in plan.points()[:9])
+    (two,) = [row for row in run.rows if row.n_out_tokens == 16 and row.serving_mode == "aggregated"]
+    assert two.concurrency == pytest.approx(2, rel=0.2)
+    assert two.system_output_tokens_per_s == pytest.approx(2 * 16 / (two.duration_s or 0), rel=0.2)
 
-    async def behave(asked: Asked) -> None:
-        slots.extend([asyncio.Semaphore(2)] if not slots else [])
-        async with slots[0]:
-            await asyncio.sleep(0.1)
-        await asked.answer()
-        ended.append(time.monotonic())
 
-    with odd_server(behave) as server:
-        plan = plan_of(concurrencies=(workers,), answer_tokens=(3,), requests_per_point=40)
-        row = Run(server.url, tmp_path / "own.csv", plan).row
-    last = ended[: -workers + 1]
-    each = (last[-1] - last[-41]) / 40
-    assert row.system_output_tokens_per_s == pytest.approx(3 / each, rel=0.15)
-    # Workers pause between two requests, which is a part of such short ones.
-    assert row.concurrency is not None
-    assert 0.6 * workers < row.concurrency < 1.01 * workers
-    assert row.duration_s == pytest.approx(row.concurrency * each, rel=0.2)
+def test_a_point_whose_requests_wait_says_so_where_there_is_no_smaller_one(tmp_path: Path) -> None:
+    engine = Engine(0.02, slots=2)
+    with odd_server(engine.behave) as server:
+        row = Run(server.url, tmp_path / "own.csv", plan_of(concurrencies=(6,), answer_tokens=(12,))).row
+    assert "about 2 of them were answered at a time" in (row.note or "")
+
+
+@pytest.mark.parametrize(
+    "prompt_s, prompts",
+    [
+        (0.0, 1),  # answers alone
+        (0.1, 1),  # prompts hold up the answers of the others
+        (0.1, 100),  # all prompts that wait, and then all answers
+    ],
+)
+def test_a_server_that_answers_all_together_has_all_its_rows(tmp_path: Path, prompt_s: float, prompts: int) -> None:
+    engine = Engine(0.002, prompt_s=prompt_s, prompts=prompts)
+    with odd_server(engine.behave) as server:
+        plan = plan_of(concurrencies=(1, 2, 4), answer_tokens=(8,), requests_per_point=12)
+        run = Run(server.url, tmp_path / "own.csv", plan)
+    assert not run.reasons
+    assert len(run.rows) == 3
+    assert not any("at a time: the others" in (row.note or "") for row in run.rows)
+
+
+@pytest.mark.parametrize("at_once, waits", [(2, False), (1, True)])
+def test_prompts_together_and_then_answers_together_are_no_queue(at_once: int, waits: bool) -> None:
+    """Prompts of 0.9 s and answers of 0.08 s: a second one makes all wait for its prompt, and adds few answers."""
+
+    def window(first_s: float, in_flight: float, at_once: int) -> Steady:
+        answers = tuple(Answered(0.0, first_s, first_s + 0.08, 9, 100, 0, 9, 9, 9) for _ in range(9))
+        return Steady(0.0, 10.0, answers, in_flight, 0.0, at_once, 0.1)
+
+    waiting = Waiting()
+    assert not waiting.judge(Point(1, 100, 9), window(0.9, 1.0, 1))
+    assert bool(waiting.judge(Point(2, 100, 9), window(1.8, 2.0, at_once))) is waits
+
+
+def test_slots_of_a_real_server(real: RealServer, tmp_path: Path) -> None:
+    plan = plan_of(concurrencies=(1, 4, 8, 12), prompt_tokens=(64,), answer_tokens=(96,), requests_per_point=32)
+    run = Run(real.url, tmp_path / "own.csv", plan)
+    assert [outcome.point.concurrency for outcome in run.summary.outcomes if outcome.row] == [1, 4]
+    assert run.reasons == 2 * ["the server answers about 4 at a time: the others wait"]
 
 
 def test_single_worker(tmp_path: Path) -> None:
@@ -247,7 +287,7 @@ def test_single_worker(tmp_path: Path) -> None:
 
 
 def test_prompts_share_nothing_unless_they_are_to(tmp_path: Path) -> None:
-    with odd_server(lambda asked: asked.answer()) as server:
+    with odd_server(CachedPrompts(20).behave) as server:
         run = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(40,), cached_shares=(0.0, 0.5)))
     prompts = [asked.body["prompt"].split() for asked in server.asked]
     assert len({tuple(words) for words in prompts}) == len(prompts)
@@ -256,12 +296,61 @@ def test_prompts_share_nothing_unless_they_are_to(tmp_path: Path) -> None:
     assert sum(words[:20] == prefix for words in counted) == 8 + 1 + 1  # counted, the first, and the one before
     fresh_ones = [words for words in counted if words[:20] != prefix]
     assert len({tuple(words[:4]) for words in fresh_ones}) == len(fresh_ones)
-    # The server says nothing of its cache, so the row does.
+    # The server says nothing of its cache, but the time to the first token does.
     fresh, cached = run.rows
     assert fresh.n_cached_tokens is None
     assert cached.n_cached_tokens == 20
     assert cached.note is not None
     assert "does not report cached tokens" in cached.note
+    assert re.search(r"as the time shows \(0\.1\S* s to the first token, 0\.2\S* s for a fresh prompt\)", cached.note)
+
+
+class CachedPrompts:
+    """A server that needs 5 ms for a word, and none for the first words of a prompt that were seen before."""
+
+    def __init__(self, words: int) -> None:
+        self.words = words
+        self.seen: set[tuple[str, ...]] = set()
+
+    async def behave(self, asked: Asked) -> None:
+        first = tuple(asked.body["prompt"].split()[: self.words])
+        cached = self.words if self.words and first in self.seen else 0
+        self.seen.add(first)
+        await asked.answer(first_s=0.005 * (asked.words - cached), each_s=0.005)
+
+
+def test_a_cache_that_is_neither_reported_nor_seen_gives_no_rows(tmp_path: Path) -> None:
+    plan = plan_of(concurrencies=(1, 2), prompt_tokens=(40,), answer_tokens=(2, 3), cached_shares=(0.0, 0.5, 0.75))
+    with odd_server(CachedPrompts(0).behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan)
+    assert [outcome.point.cached_share for outcome in run.summary.outcomes if outcome.row] == [0, 0, 0, 0]
+    assert len(run.reasons) == 8
+    assert all("does not report cached tokens: 0.2" in reason for reason in run.reasons)
+    assert all("show no cache" in reason for reason in run.reasons)
+    assert not run.summary.stopped
+    # Of each share one point was measured.
+    assert run.summary.sent <= 2 + sum(plan.sent(point) for point in plan.points() if not point.cached_share) + 2 * 10
+
+
+def test_a_cache_without_fresh_prompts_beside_it_cannot_be_told(tmp_path: Path) -> None:
+    with odd_server(CachedPrompts(20).behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(40,), cached_shares=(0.5,)))
+    assert not run.rows
+    assert "--cached-share 0" in run.reasons[0]
+    assert "cannot be told" in run.reasons[0]
+
+
+def test_a_cache_that_is_reported_only_where_it_is_used(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        for _ in range(asked.max_tokens):
+            await asked.token()
+        await asked.finish(asked.max_tokens, cached=20 if asked.number % 2 else None)
+
+    with odd_server(behave) as server:
+        row = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(40,), cached_shares=(0.5,))).row
+    assert row.n_cached_tokens == 10
+    assert "10 prompt tokens came from a cache, 20 were to" in (row.note or "")
 
 
 def test_other_counts_than_asked_are_said_once(tmp_path: Path) -> None:
@@ -316,18 +405,74 @@ def test_failed_requests_are_no_fast_ones(tmp_path: Path) -> None:
         if asked.number % 3 == 2:
             await asked.plain(500, {"error": "broken"})  # at once
         else:
-            await asked.answer(first_s=0.05)
+            await asked.answer(first_s=0.3)
 
     with odd_server(behave) as server:
         run = Run(server.url, tmp_path / "own.csv", plan_of(requests_per_point=6))
     row = run.row
     assert row.n_repeats == 6
     assert row.ttft_s is not None
-    assert row.ttft_s >= 0.05
+    assert row.ttft_s >= 0.3
     assert run.summary.failures["server error"] >= 2
     assert run.summary.answered + sum(run.summary.failures.values()) == run.summary.sent == len(server.asked)
     assert row.note is not None
     assert re.search(r"[23] of \d+ requests failed: [23] server error", row.note)
+
+
+def test_failed_requests_are_not_in_flight(tmp_path: Path) -> None:
+    """As many are in flight as are answered, whatever failed beside them or was told to wait."""
+
+    async def behave(asked: Asked) -> None:
+        if asked.number % 4 == 3:
+            await asked.plain(500, "broken")  # at once, after which a worker pauses
+        elif asked.number % 11 == 10:
+            await asked.plain(429, "", Retry_After="1")
+        else:
+            await asked.answer(first_s=0.5)
+
+    with odd_server(behave) as server:
+        plan = plan_of(concurrencies=(4,), answer_tokens=(2,), requests_per_point=24)
+        run = Run(server.url, tmp_path / "own.csv", plan)
+    row = run.row
+    assert run.summary.told_to_wait
+    assert row.concurrency is not None
+    assert row.duration_s is not None
+    assert row.concurrency < 3.6
+    # So that the time of the server for a token is that of its answers alone.
+    assert row.concurrency / (row.system_output_tokens_per_s or 0) == pytest.approx(row.duration_s / 2)
+
+
+@pytest.mark.parametrize("failing_s", [0.2, 1.0])
+def test_failed_requests_that_load_the_server_leave_no_row(tmp_path: Path, failing_s: float) -> None:
+    async def behave(asked: Asked) -> None:
+        if asked.number > 6 and asked.number % 5 in (1, 3):
+            await asyncio.sleep(failing_s)
+            await asked.plain(500, "broken")
+        else:
+            await asked.answer(first_s=0.2)
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(concurrencies=(4,), requests_per_point=30))
+    (reason,) = run.reasons
+    share = re.match(r"(\d+)% of the requests in flight failed: ", reason)
+    assert share is not None
+    # Two of five fail, and are in flight for as long as they take.
+    assert float(share[1]) == pytest.approx(100 * 2 * failing_s / (2 * failing_s + 3 * 0.2), rel=0.3)
+
+
+def test_requests_that_broke_are_counted(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        if asked.number > 4 and asked.number % 3 == 0:
+            await asyncio.sleep(0.4)
+            asked.cut()
+        else:
+            await asked.answer(first_s=0.02)
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(requests_per_point=6))
+    assert run.summary.failures["cut off"] >= 2
+    assert len(server.asked) == run.summary.sent == run.summary.answered + run.summary.failures["cut off"]
+    assert not run.rows
 
 
 def test_a_point_that_mostly_fails_gives_no_row(tmp_path: Path) -> None:
@@ -512,7 +657,7 @@ def test_rate_limit_is_waited_for_once(tmp_path: Path) -> None:
         if asked.number == 3:
             await asked.plain(429, "", Retry_After="1")
         else:
-            await asked.answer(first_s=0.01)
+            await asked.answer(first_s=0.4)
 
     with odd_server(behave) as server:
         run = Run(server.url, tmp_path / "own.csv", plan_of(requests_per_point=1))
@@ -529,7 +674,7 @@ def test_rate_limit_is_waited_for_once(tmp_path: Path) -> None:
 def steady(in_flight: float, *, seconds: float = 1.0, client_share: float = 0.1) -> Steady:
     """A window of ten requests of 0.2 s, so that two are in flight in 1 s."""
     answers = tuple(Answered(0.0, 0.1, 0.2, 5, 100, 0, 5, 5, 5) for _ in range(10))
-    return Steady(0.0, seconds, answers, in_flight, client_share)
+    return Steady(0.0, seconds, answers, in_flight, 0.0, 2, client_share)
 
 
 def note_of(window: Steady, **point: int) -> str:
@@ -537,18 +682,42 @@ def note_of(window: Steady, **point: int) -> str:
     return point_row("1", SUBJECT, Point(**{**shape, **point}), window, []).note or ""
 
 
-def test_two_ways_to_count_requests_in_flight() -> None:
-    assert steady(2.0).little == pytest.approx(2)
+def test_two_ways_to_count_requests() -> None:
+    assert steady(2.0).rate == pytest.approx(steady(2.0).counted_rate)
     assert "Little" not in note_of(steady(2.08))
-    assert "2.2 counted, 2 by Little's law" in note_of(steady(2.2))
+    assert "requests/s: 11 by Little's law, 10 counted" in note_of(steady(2.2))
+    assert "Little" not in note_of(steady(2.2), concurrency=1)
     assert "4 requests were to be in flight" in note_of(steady(2.0), concurrency=4)
+
+
+def test_an_answer_at_once_has_no_time_between_tokens(tmp_path: Path) -> None:
+    async def whole(asked: Asked) -> None:
+        await asked.begin()
+        await asyncio.sleep(0.1)
+        await asked.token(" word" * asked.max_tokens)
+        await asked.finish(asked.max_tokens)
+
+    async def empty(asked: Asked) -> None:
+        await asked.begin()
+        await asyncio.sleep(0.1)
+        for _ in range(asked.max_tokens):
+            await asked.token("")
+        await asked.finish(asked.max_tokens)
+
+    for number, behave in enumerate((whole, empty)):
+        with odd_server(behave) as server:
+            row = Run(server.url, tmp_path / f"{number}.csv", plan_of(concurrencies=(2,), answer_tokens=(32,))).row
+        assert row.itl_ms is None
+        assert "no time between tokens is known" in (row.note or "")
+        assert "itl_ms" not in (row.note or "")
+        assert row.system_output_tokens_per_s == pytest.approx(2 * 32 / 0.1, rel=0.3)
 
 
 def test_spread_lengths_and_a_busy_client() -> None:
     assert note_of(steady(2.0)) == "10th to 90th percentile: ttft_s 0.1 to 0.1, itl_ms 25 to 25, duration_s 0.2 to 0.2"
     assert "prompts were to have 120 tokens" in note_of(steady(2.0), prompt_tokens=120)
     assert "10 of 10 answers ended before 9 tokens" in note_of(
-        Steady(0.0, 1.0, tuple(replace(answer, asked=9) for answer in steady(2.0).answers), 2.0, 0.1), answer_tokens=9
+        replace(steady(2.0), answers=tuple(replace(answer, asked=9) for answer in steady(2.0).answers)), answer_tokens=9
     )
     bunched = tuple(replace(answer, n_bursts=2) for answer in steady(2.0).answers)
     assert "chunks came 2.5 at a time" in note_of(replace(steady(2.0), answers=bunched))
@@ -621,6 +790,28 @@ def test_energy_of_the_steady_window(tmp_path: Path) -> None:
     assert run.summary.meter is not None
     assert run.summary.meter["boundary"] == "gpu_only"
     assert not any("no meter" in note for note in run.summary.notes)
+
+
+class TokenMeter(FakeMeter):
+    """A counter of 1 J for each token that a server makes."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(resolution_s=0.02)
+        self.engine = engine
+
+    def read(self) -> Reading:
+        return Reading(time.monotonic(), float(self.engine.made))
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_energy_and_throughput_are_of_the_tokens_of_the_window(tmp_path: Path, in_batches: bool) -> None:
+    """Also where the window ends with the first answer of a batch, of which the others are just behind."""
+    engine = Engine(0.02, in_batches=in_batches)
+    with odd_server(engine.behave) as server:
+        plan = plan_of(concurrencies=(8,), answer_tokens=(12,), requests_per_point=50, seconds_per_point=20.0)
+        row = Run(server.url, tmp_path / "own.csv", plan, meter=TokenMeter(engine)).row
+    assert row.energy_per_output_token_j == pytest.approx(1.0, rel=0.03)
+    assert row.system_output_tokens_per_s == pytest.approx(row.avg_gpu_power_w_all_gpus, rel=0.03)
 
 
 def test_energy_of_a_machine(tmp_path: Path) -> None:
@@ -738,7 +929,7 @@ def test_command(tmp_path: Path) -> None:
     assert shown["observations"] == str(out)
     assert any("no energy" in note for note in shown["notes"])
     assert "2 points against" in result.stderr
-    assert "about 28 requests; at most" in result.stderr
+    assert "about 30 requests; at most" in result.stderr
     assert "at most" in result.stderr
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert {row["precision_name"] for row in rows} == {"fp8"}
@@ -769,6 +960,26 @@ def test_keys_are_sent_and_never_written(tmp_path: Path) -> None:
     assert headers["x-api-key"] == "hidden-2"
     assert headers["x-route"] == "blue"
     assert "hidden" not in result.output + result.stderr + out.read_text()
+
+
+def test_keys_that_the_server_repeats_are_not_shown(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        if asked.max_tokens > 2:
+            await asked.plain(500, f"{asked.headers['authorization']} at {asked.headers['x-route']}")
+        else:
+            await asked.answer()
+
+    pages = {"/v1/models": {"data": [{"id": "for hidden-1"}]}}
+    with odd_server(behave, pages) as server:
+        result = command(
+            *[server.url, *SMALL, "--out", str(tmp_path / "own.csv"), "--json", "--api-key-variable", "MY_KEY"],
+            *["--header", "X-Route:env:ROUTE"],
+            MY_KEY="hidden-1",
+            ROUTE="hidden-2",
+        )
+    assert "500: *** at ***" in result.stdout
+    assert "500: *** at ***" in result.stderr
+    assert "hidden" not in result.output + result.stderr
 
 
 @pytest.mark.parametrize(

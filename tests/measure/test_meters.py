@@ -25,7 +25,15 @@ from prometheus_client.registry import Collector
 from inferprint.cli.measure import meters_command
 from inferprint.errors import MeterProblem
 from inferprint.measure.meters import base
-from inferprint.measure.meters.base import Boundary, KeepsReadings, Meter, Reading, meter_kinds, open_meter
+from inferprint.measure.meters.base import (
+    Boundary,
+    CountsDevices,
+    KeepsReadings,
+    Meter,
+    Reading,
+    meter_kinds,
+    open_meter,
+)
 from inferprint.measure.meters.chosen import check_asked, metered, usual_meters
 from inferprint.measure.meters.dcgm import DCGM_ENERGY, DCGM_POWER
 from inferprint.measure.meters.integrated import PowerMeter
@@ -123,7 +131,7 @@ class Pretended:
 
     name, resolution_s = "pretended", 0.1
 
-    def __init__(self, devices: int, boundary: Boundary = "gpu_only") -> None:
+    def __init__(self, devices: int | None, boundary: Boundary = "gpu_only") -> None:
         self.devices, self.boundary, self.closed = devices, boundary, False
 
     def read(self) -> Reading:
@@ -203,8 +211,71 @@ def test_more_devices_than_compute_are_not_taken_unasked(kinds: dict[str, Preten
         assert meter is None
     assert "nvidia: it would count 8 devices, and 2 compute: say which, as --meter nvidia:0,1" in said[0]
     assert kinds["nvidia"].closed
-    with metered("nvidia", usual_meters(gpu()), said.append, count=2) as meter:
-        assert meter is kinds["nvidia"]
+
+
+@pytest.mark.parametrize(
+    "asked,count,instead",
+    [
+        ("nvidia", 1, "nvidia:0"),
+        ("amd", 3, "amd:0,1,2"),
+        ("dcgm:http://localhost:9400/metrics", 2, "dcgm:http://localhost:9400/metrics?gpu=0,1"),
+        ("dcgm:http://localhost:9400/m?a=b", 1, "dcgm:http://localhost:9400/m?a=b&gpu=0"),
+    ],
+)
+def test_a_named_meter_of_more_accelerators_than_compute_is_refused(
+    kinds: dict[str, Pretended], asked: str, count: int, instead: str
+) -> None:
+    """Unless they are listed; and as the message says it, it is taken."""
+    meter = kinds[asked.partition(":")[0]] = Pretended(8)
+    said: list[str] = []
+    with pytest.raises(MeterProblem, match=f"the meter .* would count 8 devices, and {count} compute") as error:
+        metered(asked, (), said.append, count=count).__enter__()
+    assert meter.closed
+    assert error.value.hint == f"List those that compute, as --meter {instead}"
+    meter.devices = count
+    with metered(instead, (), said.append, count=count) as taken:
+        assert taken is meter
+    assert said == ["meter: pretended (gpu_only: the boards of the accelerators)"]
+
+
+@pytest.mark.parametrize(
+    "asked,devices,boundary,told",
+    [
+        ("nvidia:0,1,2", 3, "gpu_only", "the meter nvidia:0,1,2 counts 3 devices, and 2 compute"),
+        ("nvidia", 1, "gpu_only", "the meter nvidia counts 1 device, and 2 compute"),
+        ("rapl", 4, "cpu_package", ""),
+        ("prometheus:http://localhost:9/m?metric=a_watts", None, "gpu_only", ""),
+        ("nvidia", 2, "gpu_only", ""),
+    ],
+)
+def test_other_numbers_of_devices_are_told_at_most(
+    kinds: dict[str, Pretended], asked: str, devices: int | None, boundary: Boundary, told: str
+) -> None:
+    kinds[asked.partition(":")[0]] = Pretended(devices, boundary)
+    said: list[str] = []
+    with metered(asked, (), said.append, count=2) as meter:
+        assert meter is not None
+    assert [text for text in said if text.startswith("the meter")] == (
+        [f"{told}: energy per request is that of what it counts"] if told else []
+    )
+
+
+def test_a_meter_elsewhere_is_asked_about_before_it_is_contacted(kinds: dict[str, Pretended]) -> None:
+    kinds |= {"dcgm": Pretended(1), "prometheus": Pretended(None), "nvidia": Pretended(1), "wall": Pretended(1)}
+    there = ("dcgm:http://10.0.0.1:9400?gpu=0", "prometheus:https://box/metrics?token=secret&metric=a_watts")
+    here = ("dcgm:http://127.0.0.1:9400", "prometheus:http://localhost/m?metric=a_watts", "nvidia", "wall:a.csv")
+    asked: list[str] = []
+    for name in (*there, *here):
+        with metered(name, (), str, ask=asked.append):
+            pass
+    assert asked == ["http://10.0.0.1:9400", "https://box/metrics"]
+
+    def refuse(where: str) -> None:
+        raise MeterProblem(f"not {where}")
+
+    del kinds["dcgm"]  # opening it would say that it is not there
+    with pytest.raises(MeterProblem, match=r"not http://10\.0\.0\.1:9400"):
+        metered(there[0], (), str, ask=refuse).__enter__()
 
 
 def test_none_is_none_and_another_machine_is_not_metered_here(kinds: dict[str, Pretended]) -> None:
@@ -244,6 +315,8 @@ def test_dcgm_counts_each_board_once(exporter: Exporter, asked: str, watts: floa
     exporter.registry.register(energy)
     meter = open_meter(f"dcgm:{exporter.url}{asked}")
     assert meter.boundary == "gpu_only"
+    assert isinstance(meter, CountsDevices)
+    assert meter.devices == (2 if watts == 400.0 else 1)
     assert math.isinf(meter.resolution_s)
     for seconds in (10.0, 30.0):
         energy.seconds = seconds
@@ -256,6 +329,9 @@ def test_dcgm_that_is_reset_meanwhile(exporter: Exporter) -> None:
     exporter.registry.register(energy)
     meter = open_meter(f"dcgm:{exporter.url}")
     energy.less_mj = 4e9
+    with pytest.raises(MeterProblem, match=r"counter 1 of 2 runs backwards, from 5e\+06 J to 1\S*e\+06 J"):
+        meter.read()
+    energy.less_mj = -1e9
     with pytest.raises(MeterProblem, match=r"counter 1 of 2 runs backwards, from 5e\+06 J to 1\S*e\+06 J"):
         meter.read()
 
@@ -441,6 +517,9 @@ def test_a_counter_that_falls_was_reset(driver: Driver) -> None:
     driver.counts[1] = 0.0
     with pytest.raises(MeterProblem, match="counter 2 of 2 runs backwards"):
         meter.read()
+    driver.counts[1] = 9e9
+    with pytest.raises(MeterProblem, match="counter 2 of 2 runs backwards"):
+        meter.read()
 
 
 def test_a_board_that_is_not_allowed_says_what_to_do(driver: Driver) -> None:
@@ -532,12 +611,26 @@ def test_a_counter_that_begins_anew_goes_on(packages: Packages) -> None:
     meter = open_meter("rapl")
     before, shown = meter.read().joules, sum(int(file.read_text()) for file in packages.counts)
     for file, grows in packages.counts.items():
-        file.write_text(str(packages.RANGE_UJ - grows))
+        file.write_text(str(packages.RANGE_UJ - 2 * grows))
+    meter.read()
     with pytest.raises(MeterProblem, match="runs backwards"):
         meter.read()
     packages.wraps = 1
     grown = 2 * packages.RANGE_UJ + sum(packages.counts.values()) - shown
     assert meter.read().joules - before == pytest.approx(grown * 1e-6, rel=1e-9)
+
+
+def test_a_processor_that_is_reset_is_not_one_whose_counter_came_to_its_end(packages: Packages) -> None:
+    """Far from the end, and higher than before at the next look."""
+    meter = open_meter("rapl")
+    for file in packages.counts:
+        file.write_text("0")
+    with pytest.raises(MeterProblem, match="counter 1 of 2 runs backwards"):
+        meter.read()
+    for file in packages.counts:
+        file.write_text("200000000000")
+    with pytest.raises(MeterProblem, match="counter 1 of 2 runs backwards"):
+        meter.read()
 
 
 def test_counters_for_root_alone_say_what_to_do(packages: Packages) -> None:

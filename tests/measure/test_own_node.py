@@ -32,7 +32,7 @@ from inferprint.cli.commands import app
 pytest.importorskip("xllamacpp", reason="no llama.cpp")
 
 SIZE = Size(layers=4, width=256, heads=8, kv_heads=4, inner=704)
-IDLE_W, BUSY_W, READING_S = 20.0, 35.0, 0.05
+IDLE_W, BUSY_W, NOISE_W, READING_S = 20.0, 35.0, 0.1, 0.05
 TARGET = 0.15
 
 LOG = logging.getLogger(__name__)
@@ -100,11 +100,14 @@ def recorded_power(path: Path, process: int) -> Iterator[None]:
         return (int(fields[11]) + int(fields[12])) / tick
 
     def record() -> None:
+        noise = np.random.default_rng(3)
         before, used = time.time(), busy_s()
         with path.open("a") as stream:
             while not over.wait(READING_S):
                 now, spent = time.time(), busy_s()
-                stream.write(f"{now!r},{IDLE_W + BUSY_W * (spent - used) / (now - before)!r}\n")
+                # No meter shows the same twice for long.
+                watts = IDLE_W + BUSY_W * (spent - used) / (now - before) + noise.normal(0.0, NOISE_W)
+                stream.write(f"{now!r},{watts!r}\n")
                 stream.flush()
                 before, used = now, spent
 

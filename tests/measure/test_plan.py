@@ -7,7 +7,7 @@ import math
 import pytest
 
 from inferprint.errors import InvalidInput
-from inferprint.measure.plan import Point, SweepPlan, default_plan
+from inferprint.measure.plan import Point, SweepPlan
 
 
 def test_points_one_request_first_and_prompts_once() -> None:
@@ -30,8 +30,8 @@ def test_counts() -> None:
     plan = SweepPlan(concurrencies=(1, 16), prompt_tokens=(100,), answer_tokens=(10,), cached_shares=(0,))
     alone, many = plan.points()
     assert (plan.counted(alone), plan.counted(many)) == (8, 64)
-    # The first of each worker, those that count, and those of the other workers when the last of them ends.
-    assert (plan.sent(alone), plan.sent(many)) == (1 + 8 + 0, 16 + 64 + 15)
+    # The first of each worker, two where there are several; those that count, and those of the others at the end.
+    assert (plan.sent(alone), plan.sent(many)) == (1 + 8 + 0, 32 + 64 + 15)
     assert SweepPlan(requests_per_point=3).counted(many) == 3
 
 
@@ -65,7 +65,7 @@ def test_the_bound_is_enough_for_the_first_point() -> None:
 
 
 def test_default_fits_its_bounds() -> None:
-    plan = default_plan()
+    plan = SweepPlan()
     assert plan.usual_requests < plan.max_requests
     assert {point.concurrency for point in plan.points()} == {1, 2, 4, 8, 16}
     assert any(point.cached_share for point in plan.points())

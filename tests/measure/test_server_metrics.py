@@ -6,12 +6,17 @@ import csv
 import json
 import math
 import re
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Semaphore, Thread
 from typing import Any
 
 import pytest
@@ -26,20 +31,12 @@ from inferprint.cli.measure_server import server_command
 from inferprint.errors import FileProblem, InferprintError, InvalidInput, MeterProblem
 from inferprint.estimate import Estimator
 from inferprint.measure.meters.dcgm import DCGM_ENERGY
-from inferprint.measure.server_metrics import (
-    ModelSpan,
-    Server,
-    Setup,
-    energy_of_span,
-    model_spans,
-    readings_of,
-    row_of,
-    server_of_files,
-    server_of_texts,
-    shares_of,
-    weights_by_card,
-    weights_by_time,
-)
+from inferprint.measure.power_files import energy_of_span, readings_of
+from inferprint.measure.scrape import fetch, is_loopback
+from inferprint.measure.server_metrics import ModelSpan, model_spans
+from inferprint.measure.server_rows import Setup, row_of
+from inferprint.measure.server_scrapes import Server, server_of_files, server_of_texts
+from inferprint.measure.shares import shares_of, weights_by_card, weights_by_time
 
 SAMPLES = Path(__file__).parents[1] / "usage" / "samples"
 LLAMA, QWEN = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-32B"
@@ -301,16 +298,77 @@ def test_without_work_all_energy_is_idle() -> None:
     assert row_of(span, setup(LLAMA), BEGIN, None, alone=True) is None
 
 
-def test_power_from_a_query_of_prometheus(tmp_path: Path) -> None:
-    path = tmp_path / "power.json"
-    series = [
-        {
-            "metric": {"__name__": "DCGM_FI_DEV_POWER_USAGE", "gpu": str(gpu)},
-            "values": [[BEGIN + i, str(watts)] for i in range(121)],
-        }
-        for gpu, watts in enumerate((300.0, 500.0))
-    ]
+def test_work_that_nothing_tells_whose_it_was_is_not_idle() -> None:
+    """By time, before any request has finished."""
+    (share,) = shares_of(5000.0, [one()], [(0.0, 0.0, 0.0)])
+    assert (share.part, share.tokens, share.joules) == ("unknown", 1.2e5, 5000.0)
+
+
+def test_time_without_requests_is_told_in_the_row() -> None:
+    """From 10 s to 30 s of 40 s nothing runs; what begins and ends between two scrapes is work all the same."""
+    works, running = (0.0, 1.0, 1.0, 1.0, 2.0), (8.0, 0.0, 0.0, 0.0, 0.0)
+    texts = [(10.0 * i, vllm(LLAMA, w, running=r)) for i, (w, r) in enumerate(zip(works, running, strict=True))]
+    (span,) = model_spans(server_of_texts("node", texts))
+    assert span.idle == pytest.approx(0.5)
+    row = row_of(span, setup(LLAMA), BEGIN, None, alone=True)
+    assert row is not None
+    assert "no request ran in 50 % of the span" in str(row.note)
+    busy = one()
+    assert busy.idle == 0.0
+    assert not any("no request ran" in doubt for doubt in busy.doubts())
+
+
+def test_replicas_of_a_model_have_rows_of_their_own() -> None:
+    def id_at(name: str) -> str:
+        (span,) = model_spans(server_of_texts(name, [(0.0, vllm(LLAMA)), (37.5, vllm(LLAMA, 1.0))]))
+        row = row_of(span, setup(LLAMA), BEGIN, None, alone=False)
+        assert row is not None
+        return row.row_id
+
+    names = ("http://a:8000/metrics", "http://a:8001/metrics", "https://a/one/metrics", "https://a/two/metrics")
+    assert id_at(names[0]) == f"server-20260528T202640Z-a:8000-{LLAMA}"
+    assert len({id_at(name) for name in names}) == 4
+
+
+def power_series(watts: float, begin_s: float = BEGIN, **labels: str) -> dict[str, Any]:
+    """Power of a board, a value each second for two minutes, which goes up and down by a watt."""
+    labels = {"__name__": "DCGM_FI_DEV_POWER_USAGE"} | labels
+    return {"metric": labels, "values": [[begin_s + i, str(watts + (-1) ** i)] for i in range(121)]}
+
+
+def answered(path: Path, series: list[dict[str, Any]]) -> Path:
     path.write_text(json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}}))
+    return path
+
+
+def test_a_board_that_is_shown_for_each_pod_counts_once(tmp_path: Path) -> None:
+    """Also where a pod comes in the middle; of metrics that are not of boards each series counts."""
+    boards = [
+        power_series(300.0, gpu="0", UUID="GPU-1", pod="a"),
+        power_series(300.0, BEGIN + 60, gpu="0", UUID="GPU-1", pod="b"),
+        power_series(100.0, gpu="0", UUID="GPU-2", pod="a"),
+    ]
+    for number, metric in enumerate(("DCGM_FI_DEV_POWER_USAGE", "")):
+        named = [{**board, "metric": board["metric"] | {"__name__": metric}} for board in boards]
+        readings, _ = readings_of(answered(tmp_path / f"{number}.json", named))
+        assert energy_of_span(readings, BEGIN + 10, BEGIN + 70, "power").watts == pytest.approx(400.0)
+    supplies = [power_series(300.0, __name__="psu_watts", device="a", psu=psu) for psu in "12"]
+    readings, boundary = readings_of(answered(tmp_path / "supplies.json", supplies))
+    assert energy_of_span(readings, BEGIN + 10, BEGIN + 70, "power").watts == pytest.approx(600.0)
+    assert boundary == "system_wall_ac"
+
+
+def test_a_recorded_power_that_never_changes_is_refused(tmp_path: Path) -> None:
+    series = power_series(300.0, gpu="0")
+    series["values"] = [[at, "300"] for at, _ in series["values"]]
+    readings, _ = readings_of(answered(tmp_path / "power.json", [series]))
+    with pytest.raises(MeterProblem, match=r"power stands still: it shows 300 W in all 61 readings of 60 s"):
+        energy_of_span(readings, BEGIN + 10, BEGIN + 70, "power")
+
+
+def test_power_from_a_query_of_prometheus(tmp_path: Path) -> None:
+    series = [power_series(watts, gpu=str(gpu)) for gpu, watts in enumerate((300.0, 500.0))]
+    path = answered(tmp_path / "power.json", series)
     readings, boundary = readings_of(path)
     window = energy_of_span(readings, BEGIN + 10, BEGIN + 70.5, "power")
     assert (window.joules, boundary) == (pytest.approx(800 * 60.5), "gpu_only")
@@ -337,12 +395,14 @@ def rows_in(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> list[Path]:
-    """Two scrapes 37.5 s apart, and a wall meter's file of 900 W about them."""
+    """Two scrapes 37.5 s apart, and a wall meter's file of 899 and 901 W in turn about them: 900 W on the whole."""
     paths = [tmp_path / "a.prom", tmp_path / "b.prom", tmp_path / "wall.csv"]
     for path, work in zip(paths, (0.0, 1.0), strict=False):
         path.write_text(vllm(LLAMA, work), encoding="utf-8")
     times = [datetime.fromtimestamp(BEGIN - 5 + i, UTC).isoformat() for i in range(60)]
-    paths[2].write_text("time,watts\n" + "".join(f"{at},900\n" for at in times), encoding="utf-8")
+    paths[2].write_text(
+        "time,watts\n" + "".join(f"{at},{900 + (-1) ** i}\n" for i, at in enumerate(times)), encoding="utf-8"
+    )
     return paths
 
 
@@ -553,6 +613,109 @@ def test_a_server_elsewhere_is_not_scraped_unasked() -> None:
     result = ran("http://192.0.2.1/metrics", "--gpu", "h100_sxm")
     assert isinstance(result.exception, InvalidInput)
     assert "is not on this machine" in str(result.exception)
+
+
+def test_a_meter_elsewhere_is_not_contacted_unasked(
+    served: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contacted: list[str] = []
+
+    def fetched(url: str) -> tuple[float, str]:
+        contacted.append(url)
+        return 0.0, ""
+
+    monkeypatch.setattr("inferprint.measure.meters.dcgm.fetch", fetched)
+    live = (served(vllm(LLAMA)), "--gpu", "h100_sxm", "--meter", "dcgm:http://192.0.2.1:9400/metrics?token=secret")
+    result = ran(*live)
+    assert isinstance(result.exception, InvalidInput)
+    assert "--meter: http://192.0.2.1:9400/metrics is not on this machine" in str(result.exception)
+    assert contacted == []
+    result = ran(*live, "--yes")
+    assert isinstance(result.exception, MeterProblem)
+    assert len(contacted) == 1
+
+
+@pytest.mark.parametrize("url,here", [("http://localhost:1/a", True), ("http://[::1]:1", True), ("http://a.b", False)])
+def test_what_is_on_this_machine(url: str, here: bool) -> None:
+    assert is_loopback(url) is here
+
+
+# --- what answers, and when -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begins", [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"HTTP/1.1 200"])
+def test_a_server_that_drips_is_left_in_time(begins: bytes) -> None:
+    """Each piece comes in time, and all of them never do: the first drips its metrics, the second its head."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    over = Event()
+
+    def drip() -> None:
+        connected, _ = listening.accept()
+        with connected, suppress(OSError):
+            connected.recv(65536)
+            connected.sendall(begins)
+            for _ in range(500):
+                if over.wait(0.02):
+                    return
+                connected.sendall(b"#")
+
+    thread = Thread(target=drip)
+    thread.start()
+    try:
+        with pytest.raises(MeterProblem, match="does not answer: timed out"):
+            fetch(f"http://127.0.0.1:{listening.getsockname()[1]}/metrics", timeout_s=0.3)
+    finally:
+        over.set()
+        thread.join()
+        listening.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("scrapes", [1, 4])
+def test_a_signal_ends_the_span_and_the_command_says_so(tmp_path: Path, number: signal.Signals, scrapes: int) -> None:
+    """Sent when so many scrapes were asked for, of which the last may not count any more."""
+    asked = Semaphore(0)
+    begin = time.monotonic()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(vllm(LLAMA, time.monotonic() - begin).encode())
+            asked.release()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    out = tmp_path / "own.csv"
+    every = 0.2 if scrapes > 1 else 1000
+    url = f"http://127.0.0.1:{server.server_port}/metrics"
+    options = ["--gpu", "h100_sxm", "--meter", "none", "--seconds", "5000", "--every", str(every), "--out", str(out)]
+    command = [sys.executable, "-m", "inferprint", "measure", "server", url, *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(scrapes):
+            assert asked.acquire(timeout=120)
+        process.send_signal(number)
+        shown, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert process.returncode == 128 + number, said
+    if scrapes == 1:
+        assert "interrupted: nothing was measured" in said
+        assert not out.exists()
+        return
+    assert re.search(rf"interrupted: the span ends after \S+ s, and is in {re.escape(str(out))}", said)
+    assert LLAMA in shown
+    (row,) = rows_in(out)
+    assert float(row["n_repeats"]) > 0
 
 
 def test_a_file_that_is_there_is_kept_and_nothing_is_scraped(recorded: list[Path]) -> None:

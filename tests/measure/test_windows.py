@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -14,9 +15,17 @@ from hypothesis import strategies as st
 
 from inferprint.errors import MeterProblem
 from inferprint.measure.meters import windows
-from inferprint.measure.meters.base import Boundary, Reading
+from inferprint.measure.meters.base import Boundary, Meter, Reading
+from inferprint.measure.meters.counted import LATE_WRAP_S, CounterMeter
 from inferprint.measure.meters.integrated import Power, PowerMeter, energy_of
-from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, attribute, energy_between
+from inferprint.measure.meters.windows import (
+    LEAST_POWERS,
+    LEAST_RESOLUTIONS,
+    ReadAs,
+    Recorder,
+    attribute,
+    energy_between,
+)
 
 
 class Clock:
@@ -53,9 +62,9 @@ class Counter:
 class Looking(Recorder):
     """A recorder that looks when it is waited for, and not in a thread."""
 
-    def __init__(self, meter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, meter: Meter, monkeypatch: pytest.MonkeyPatch, clock: Clock | None = None) -> None:
         super().__init__(meter)
-        self.clock = meter.clock
+        self.clock = clock or meter.clock  # type: ignore[attr-defined]
         self.stall_s = 0.0
         monkeypatch.setattr(windows, "time", self.clock)
         monkeypatch.setattr(self._stopped, "wait", self.wait)
@@ -70,7 +79,8 @@ class Looking(Recorder):
 
     def look_for(self, seconds: float) -> float:
         """Look again and again for a while; the moment of its end."""
-        for _ in range(round(seconds / self._pause_s())):
+        until = self.clock.now + seconds
+        while self.clock.now < until:
             self.wait(self._pause_s())
         return self.clock.now
 
@@ -166,6 +176,46 @@ def test_power_that_was_not_looked_at_is_interpolated_for_a_small_part() -> None
         energy_between(often, 5, 54, read_as="power")
 
 
+def powers(*watts: float) -> list[Reading]:
+    return energy_of([Power(float(i), each) for i, each in enumerate(watts)])
+
+
+@pytest.mark.parametrize("read_as", ["record", "power"])
+def test_power_that_never_changes_is_that_of_a_meter_that_stands_still(read_as: ReadAs) -> None:
+    """The last value of a meter that is off, again and again; it matters what is in the window alone."""
+    frozen = powers(*[120.0, 130.0] * 5, *[123.4] * 100, *[120.0, 130.0] * 15)
+    with pytest.raises(MeterProblem, match=r"stands still: it shows 123\.4 W in all 61 readings of 60 s"):
+        energy_between(frozen, 20, 80, read_as=read_as)
+    assert energy_between(frozen, 112, 138, read_as=read_as).watts == pytest.approx(125.0)
+    small = powers(*[123.4] * 50, 123.5, *[123.4] * 50)
+    assert energy_between(small, 20, 80, read_as=read_as).watts == pytest.approx(123.4, rel=1e-3)
+
+
+@pytest.mark.parametrize("still,refused", [(LEAST_POWERS, True), (LEAST_POWERS - 1, False)])
+def test_a_few_powers_may_be_the_same(still: int, refused: bool) -> None:
+    same = powers(100.0, *[123.4] * (still + 2), 100.0)
+    with pytest.raises(MeterProblem, match="stands still") if refused else nullcontext():
+        energy_between(same, 1.5, still + 1.5, flag_short=True)
+
+
+def test_a_counter_may_rise_evenly() -> None:
+    assert energy_between(steady(100, 60), 1, 59, read_as="counter").watts == pytest.approx(100.0)
+
+
+def test_a_power_meter_that_shows_an_old_value_is_refused() -> None:
+    meter = PowerMeter("power", "gpu_only", lambda: Power(time.monotonic(), 320.0), 0.001)
+    try:
+        waited(lambda: len(meter.readings()) > 2 * LEAST_POWERS)
+        readings = meter.readings()
+        with (
+            Recorder(meter) as recorder,
+            pytest.raises(MeterProblem, match="power stands still: it shows 320 W in all"),
+        ):
+            recorder.window(readings[1].at_s, readings[-2].at_s)
+    finally:
+        meter.close()
+
+
 def test_a_short_window_may_be_flagged() -> None:
     window = energy_between(steady(100, 60), 5, 6.9, flag_short=True)
     assert window.is_short
@@ -216,7 +266,7 @@ def test_a_recorder_that_hardly_looked_says_so(monkeypatch: pytest.MonkeyPatch) 
     start = recorder.look_for(1.0)
     end = recorder.look_for(5.0)
     recorder.stall_s = 8.0
-    with pytest.raises(MeterProblem, match=r"was not read for 8\S* s of the 5 s.*too busy"):
+    with pytest.raises(MeterProblem, match=r"was not read for 8\S* s of the 5\S* s.*too busy"):
         recorder.window(start, end)
 
 
@@ -234,6 +284,68 @@ def test_a_recorder_of_a_counter_that_is_reset(monkeypatch: pytest.MonkeyPatch) 
     end = recorder.look_for(10.0)
     with pytest.raises(MeterProblem, match="runs backwards"):
         recorder.window(reset.begin + 0.5, end)
+
+
+class Exporter:
+    """Counters of 50 W and of 1,000 W with ten values a second; they start again, or one comes to its end."""
+
+    END_J = 65_536.0
+
+    def __init__(self, clock: Clock, *, restarts_s: float = math.inf, ends: bool = False, late_s: float = 0.0) -> None:
+        self.clock, self.begin, self.restarts_s = clock, clock.now, restarts_s
+        self.ends, self.late_s = ends, late_s
+
+    def counters(self) -> tuple[float, list[float]]:
+        passed = math.floor((self.clock.now - self.begin) / 0.1) * 0.1
+        if passed >= self.restarts_s:
+            return self.clock.now, [watts * (passed - self.restarts_s) for watts in (50.0, 1000.0)]
+        # The second one is near its end, and what it has counted until then is added some time after it.
+        rest = passed - 3.0
+        late = self.ends and 0 <= rest < self.late_s
+        return self.clock.now, [20.0 + 50.0 * passed, self.END_J + 1000.0 * rest - (self.END_J if late else 0.0)]
+
+
+@pytest.mark.parametrize("least_wrap_j", [None, 50e3])
+def test_a_counter_that_is_reset_and_climbs_past_what_it_was(
+    monkeypatch: pytest.MonkeyPatch, least_wrap_j: float | None
+) -> None:
+    """No window over the moment has an energy, nor one after it, however high the counter is; one before it has."""
+    exporter = Exporter(Clock(), restarts_s=20.0)
+    meter = CounterMeter("exporter", "gpu_only", exporter.counters, least_wrap_j=least_wrap_j)
+    recorder = Looking(meter, monkeypatch, exporter.clock)
+    start = recorder.look_for(1.0)
+    end = recorder.look_for(10.0)
+    assert recorder.window(start, end).watts == pytest.approx(1050.0, rel=0.02)
+    after = recorder.look_for(200.0)
+    assert exporter.counters()[1] > [20.0 + 50.0 * 20, 65_536.0 + 1000.0 * 17]
+    latest = recorder.look_for(50.0)
+    for begin, until in ((start, after), (end, latest), (after, latest)):
+        with pytest.raises(MeterProblem, match=r"exporter: counter 1 of 2 runs backwards, from 1\d+ J to \S+ J"):
+            recorder.window(begin, until)
+    assert recorder.window(start, end).watts == pytest.approx(1050.0, rel=0.02)
+
+
+def test_a_counter_that_comes_to_its_end_is_tolerated_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = Exporter(Clock(), ends=True, late_s=1.0)
+    meter = CounterMeter("packages", "cpu_package", exporter.counters, least_wrap_j=50e3)
+    recorder = Looking(meter, monkeypatch, exporter.clock)
+    start = recorder.look_for(1.0)
+    end = recorder.look_for(30.0)
+    assert recorder.window(start, end).joules == pytest.approx(1050.0 * (end - start), rel=0.02)
+
+
+@pytest.mark.parametrize("least_wrap_j,late_s", [(None, 1.0), (70e3, 1.0), (50e3, LATE_WRAP_S + 2)])
+def test_what_is_no_end_of_a_counter(
+    monkeypatch: pytest.MonkeyPatch, least_wrap_j: float | None, late_s: float
+) -> None:
+    """Where a meter has none, where a fall is too small for one, and where the energy before it does not come back."""
+    exporter = Exporter(Clock(), ends=True, late_s=late_s)
+    meter = CounterMeter("packages", "cpu_package", exporter.counters, least_wrap_j=least_wrap_j)
+    recorder = Looking(meter, monkeypatch, exporter.clock)
+    start = recorder.look_for(1.0)
+    end = recorder.look_for(60.0)
+    with pytest.raises(MeterProblem, match="counter 2 of 2 runs backwards"):
+        recorder.window(start, end)
 
 
 def test_a_meter_that_cannot_be_read_for_a_moment_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from inferprint import Catalogue, Estimator, Request
 from inferprint.catalogue import Node
 from inferprint.errors import CatalogueError
-from inferprint.provenance.source import Provenance
+from inferprint.provenance.source import Provenance, Source
 from inferprint.quantities import Range
 from inferprint.rates import MachineSetup, resolve_machine
 from inferprint.rates.by_batch import rates_by_batch
@@ -246,3 +246,13 @@ def test_terms_are_those_of_the_general_form(change, message):
     change(terms)
     with pytest.raises(CatalogueError, match=message):
         catalogue(form("duration.served", terms=terms, covariance=()))
+
+
+def test_the_power_of_a_host_is_as_its_owner_states_it():
+    mine = Provenance("own:mine", "2026-11-30", "medium", "")
+    source = Source(id="own:mine", title="Measured here", url="", licence="")
+    forms = form("duration.served"), form("energy.served")
+    stated = BASE.with_records(source, node(provenance={"": mine}), *forms)
+    assert width(estimate(stated).breakdown["host_energy_wh"]) < width(estimate(BOTH).breakdown["host_energy_wh"])
+    assert estimate(stated).breakdown["host_energy_wh"].value == estimate(BOTH).breakdown["host_energy_wh"].value
+    assert not any(entry.field == "host-power.spread" for entry in estimate(stated).trail)

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from inferprint.calibration.benchmarks.base import MEDIA_WORDS, USUAL_PROMPTS, Benchmark, engine_of
-from inferprint.catalogue import Catalogue, Gpu, resolve_gpu, resolve_model, resolve_node, resolve_precision
+from inferprint.calibration.cells import NUMBERS, Refused, Row, check_date, check_engine, needed, number, positive
+from inferprint.calibration.device_energy import MAX_POWER_SHARE, Devices, device_joules
+from inferprint.catalogue import Catalogue, resolve_gpu, resolve_model, resolve_node, resolve_precision
 from inferprint.catalogue.compose import fold
 from inferprint.discovery import members
 from inferprint.errors import FileProblem, InferprintError
@@ -26,7 +28,6 @@ from inferprint.modalities.media import MediaWork, Size
 from inferprint.rates import MachineSetup
 from inferprint.rates.ideal import TextWork
 
-Row = Mapping[str, str]
 Quantity = Literal[
     "single_request_duration",
     "served_time_per_token",
@@ -49,11 +50,6 @@ SCORED: tuple[Quantity, ...] = (
     *MEDIA,
 )
 """Quantities that are scored on files of measurements, in the order of the tables."""
-
-MAX_POWER_SHARE = 2.0
-"""GPU power over its board limit above which a row is taken for a mistake."""
-
-GPU_BOUNDARY = "gpu_only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +104,19 @@ class Refusal:
 class Observations:
     """What a set of files holds; `silent` rows measure nothing that is known here.
 
-    `unknown_nodes` counts the rows of nodes that the catalogue does not hold: their accelerator alone is looked at.
+    `unknown_nodes` counts the rows of nodes that the catalogue does not hold: their accelerator alone is looked at;
+    `other_nodes` those that were refused as of another node than the one that was asked for.
     """
 
     kept: list[Observation] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     silent: int = 0
     unknown_nodes: Counter[str] = field(default_factory=Counter)
+    other_nodes: Counter[str] = field(default_factory=Counter)
 
     def of(self, quantity: Quantity) -> list[Observation]:
         """The values of one quantity."""
         return [item for item in self.kept if item.quantity == quantity]
-
-
-class _Refused(ValueError):
-    """A row is not an observation of a quantity, for the reason given."""
 
 
 def data_folder() -> Path:
@@ -136,8 +130,9 @@ def data_folder() -> Path:
     folder = Path(__file__).resolve().parents[3] / "data" / "benchmarks"
     if not folder.is_dir():
         raise FileProblem(
-            "the measurements are not installed with the package",
-            hint="Clone the repository, or name files of your own with --observations.",
+            "the project's own measurements are not installed with the package",
+            hint="In a clone of the repository: pip install -e '.[fit]'. `fit` learns from them and yours together;"
+            " `validate --observations FILE` and `catalog add-node` need yours alone.",
         )
     return folder
 
@@ -197,6 +192,7 @@ def read_files(
             of_host = host_w if host_w is not None or node is None else node.host_active_power_w
             items = _read_row(row, catalogue, of_host)
             if of_node is not None and other and fold(other) != fold(of_node):
+                found.other_nodes[other] += 1
                 reason = f"measured on the node {other}"
                 items = [Refusal(item.row_id, item.source, item.quantity, reason) for item in items]
             found.silent += not items
@@ -248,63 +244,10 @@ def _read_row(row: Row, catalogue: Catalogue, host_w: float | None) -> list[Obse
             continue
         try:
             found.append(_observation(row, quantity, catalogue, host_w))
-        except (_Refused, InferprintError) as error:
+        except (Refused, InferprintError) as error:
             reason = error.message if isinstance(error, InferprintError) else str(error)
             found.append(Refusal(row.get("row_id", ""), row.get("source", ""), quantity, reason))
     return found
-
-
-def number(row: Row, name: str) -> float | None:
-    """A number of a row; None where it states none.
-
-    Raises
-    ------
-    ValueError
-        It is not a number, or negative.
-    """
-    text = row.get(name, "").strip()
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise _Refused(f"{name} is '{text}', not a number") from None
-    if not math.isfinite(value) or value < 0:
-        raise _Refused(f"{name} is {text}: it cannot be negative or infinite")
-    return value
-
-
-NUMBERS = (
-    *(
-        "gpu_count",
-        "tensor_parallel",
-        "pipeline_parallel",
-        "expert_parallel",
-        "data_parallel",
-        "weight_bytes_per_param",
-    ),
-    *("concurrency", "n_in_tokens", "n_cached_tokens", "n_out_tokens", "n_repeats"),
-    *("ttft_s", "itl_ms", "system_output_tokens_per_s", "duration_s"),
-    *("energy_per_request_j", "energy_per_output_token_j", "avg_gpu_power_w_all_gpus", "avg_gpu_power_w_per_gpu"),
-    *("avg_system_power_w", "idle_gpu_power_w"),
-    *("batch_size", "width_px", "height_px", "num_frames", "inference_steps", "batch_latency_s"),
-    *("energy_per_image_j", "energy_per_video_j"),
-)
-"""Columns of numbers. One that cannot be makes its row a mistake, whichever of its quantities is looked at."""
-
-
-def _needed(row: Row, name: str) -> float:
-    value = number(row, name)
-    if value is None:
-        raise _Refused(f"{name} is not stated")
-    return value
-
-
-def _positive(row: Row, name: str) -> float:
-    value = _needed(row, name)
-    if value <= 0:
-        raise _Refused(f"{name} is {value:g}: it must be above 0")
-    return value
 
 
 def _alone(row: Row) -> bool:
@@ -344,83 +287,88 @@ def _observation(row: Row, quantity: Quantity, catalogue: Catalogue, host_w: flo
 
     Raises
     ------
-    _Refused, InferprintError
+    Refused, InferprintError
         The row lacks what the quantity needs, or states what cannot be.
     """
     if row.get("repeats_row_id"):
-        raise _Refused(f"the same run as {row['repeats_row_id']}")
+        raise Refused(f"the same run as {row['repeats_row_id']}")
     for name in NUMBERS:
         number(row, name)
-    benchmark = benchmarks().get(row.get("source", ""), Benchmark(row.get("source", "")))
+    benchmark = _benchmark(row)
     if quantity in MEDIA:
-        return _media_observation(row, quantity, benchmark, catalogue)
+        return _media_observation(row, quantity, benchmark, catalogue, host_w)
     work, assumed = _work(row, quantity, benchmark)
-    if not row.get("precision_name"):
-        # The card takes the format in which the model was published.
-        assumed = (*assumed, "precision_name")
     cached = _cached(row, work)
     setup = _setup(row, quantity, benchmark, work, catalogue)
+    if setup.precision is None and catalogue.models[setup.model_id].native_precision is None:
+        # Else the card takes the format in which the model was published.
+        assumed = (*assumed, "precision_name")
     if cached and (setup.batch_size or 1.0) > 1:
         # The others of the batch find as much of their prompts.
         setup = replace(setup, techniques=(*setup.techniques, f"prefix-caching:hit_rate={cached / work[0]!r}"))
-    measured = MEASURED[quantity](_of_device(row, catalogue.gpus[setup.gpu_id or ""], host_w))
+    measured = _measured(row, quantity, Devices(catalogue.gpus[setup.gpu_id or ""], setup.gpu_count or 1, host_w))
     weight = _weight(row, quantity, setup)
     return Observation(
         row.get("row_id", ""), benchmark.name, quantity, measured, work, setup, weight, assumed, cached=cached
     )
 
 
+def _benchmark(row: Row) -> Benchmark:
+    """The source of a row. The words of a source that this package does not hold are checked: nobody has read them.
+
+    Raises
+    ------
+    Refused
+        Its date or engine is none.
+    """
+    name = row.get("source", "")
+    known = benchmarks().get(name)
+    if known is None:
+        check_date(row)
+        if _is_text(row):
+            check_engine(row)
+    return known or Benchmark(name)
+
+
+def _measured(row: Row, quantity: Quantity, devices: Devices) -> float:
+    """The value of a quantity: a time, or what the accelerators took."""
+    if quantity in ENERGIES:
+        return device_joules(row, ENERGIES[quantity], devices)
+    return TIMES[quantity](row)
+
+
+ENERGIES: Mapping[Quantity, str] = {
+    "energy_per_output_token": "energy_per_output_token_j",
+    "prompt_energy": "energy_per_request_j",
+    "image_energy": "energy_per_image_j",
+    "video_energy": "energy_per_video_j",
+}
+"""Column of an energy."""
+
+
 def _cached(row: Row, work: TextWork) -> float:
     """Tokens of the prompt that were read from a cache; none where the row does not say."""
     cached = number(row, "n_cached_tokens") or 0.0
     if cached > work[0]:
-        raise _Refused(f"n_cached_tokens is {cached:g}, more than the {work[0]:g} of the prompt")
+        raise Refused(f"n_cached_tokens is {cached:g}, more than the {work[0]:g} of the prompt")
     return cached
 
 
-def _of_device(row: Row, gpu: Gpu, host_w: float | None) -> Row:
-    """A row whose energy is of the boundary of the device: a processor's package, a machine that is one device.
-
-    What the rest of a machine draws, where that is known, is taken off what was measured at the wall.
-    """
-    stated = row.get("energy_boundary", "")
-    package = stated in PACKAGES and gpu.device_class == "cpu" and gpu.power_boundary == "board"
-    if package or (stated == WALL and gpu.power_boundary == "system"):
-        return {**row, "energy_boundary": GPU_BOUNDARY}
-    if stated != WALL or host_w is None:
-        return row
-    rate = number(row, "system_output_tokens_per_s")
-    of_request = (number(row, "duration_s") or 0.0) / (number(row, "concurrency") or 1.0)
-    of_token = 1.0 / rate if rate else of_request / (number(row, "n_out_tokens") or math.inf)
-    seconds = {"energy_per_output_token_j": of_token, "energy_per_request_j": of_request}
-    without = {}
-    for name, busy in seconds.items():
-        joules = number(row, name)
-        if joules and busy:
-            if joules <= host_w * busy:
-                what = f"{joules:g} J at the wall is no more than the {host_w:g} W of the host take in {busy:.3g} s"
-                raise _Refused(f"{name}: {what}")
-            without[name] = repr(joules - host_w * busy)
-    return {**row, **without, "energy_boundary": GPU_BOUNDARY} if without else row
-
-
-PACKAGES = ("cpu_package", "cpu_package_dram")
-WALL = "system_wall_ac"
-
-
-def _media_observation(row: Row, quantity: Quantity, benchmark: Benchmark, catalogue: Catalogue) -> Observation:
+def _media_observation(
+    row: Row, quantity: Quantity, benchmark: Benchmark, catalogue: Catalogue, host_w: float | None
+) -> Observation:
     """One value of a row about pictures or clips."""
     gpu = resolve_gpu(catalogue, row.get("gpu", ""))
     model = resolve_model(catalogue, row.get("model_id") or row.get("model_key", "")).model
-    count = _positive(row, "gpu_count")
+    count = positive(row, "gpu_count")
     _check_power(row, gpu.max_power_w, count)
-    size = Size(int(_positive(row, "width_px")), int(_positive(row, "height_px")))
+    size = Size(int(positive(row, "width_px")), int(positive(row, "height_px")))
     video = quantity.startswith("video")
     work = MediaWork(
-        steps=_positive(row, "inference_steps"),
+        steps=positive(row, "inference_steps"),
         evaluations_per_step=dict(benchmark.evaluations).get(model.id),
         output_images=() if video else (size,),
-        output_video_frames=_positive(row, "num_frames") if video else None,
+        output_video_frames=positive(row, "num_frames") if video else None,
         output_video_size=size if video else None,
     )
     precision = row.get("precision_name", "")
@@ -429,56 +377,44 @@ def _media_observation(row: Row, quantity: Quantity, benchmark: Benchmark, catal
         gpu_id=gpu.id,
         gpu_count=int(count),
         replica_gpu_count=int(count),
-        batch_size=_positive(row, "batch_size"),
+        batch_size=positive(row, "batch_size"),
         precision=resolve_precision(catalogue, precision).id if precision else None,
         engine="diffusers",
     )
-    measured, weight = MEASURED[quantity](row), _weight(row, quantity, setup)
-    assumed = () if precision else ("precision_name",)
+    measured = _measured(row, quantity, Devices(gpu, count, host_w))
+    weight = _weight(row, quantity, setup)
+    assumed = () if precision or model.native_precision else ("precision_name",)
     return Observation(row.get("row_id", ""), benchmark.name, quantity, measured, work, setup, weight, assumed)
 
 
 def _served_time(row: Row) -> float:
     """Time per output token that a request of the batch sees [s]."""
     if number(row, "system_output_tokens_per_s"):
-        return _positive(row, "concurrency") / _positive(row, "system_output_tokens_per_s")
-    return _positive(row, "duration_s") / _positive(row, "n_out_tokens")
+        return positive(row, "concurrency") / positive(row, "system_output_tokens_per_s")
+    return positive(row, "duration_s") / positive(row, "n_out_tokens")
 
 
-def _gpu_energy(name: str) -> Callable[[Row], float]:
-    def measured(row: Row) -> float:
-        boundary = row.get("energy_boundary", "") or GPU_BOUNDARY
-        if boundary != GPU_BOUNDARY:
-            raise _Refused(f"the energy is of the boundary {boundary}, not of the GPUs alone")
-        return _positive(row, name)
-
-    return measured
-
-
-MEASURED: Mapping[Quantity, Callable[[Row], float]] = {
-    "single_request_duration": lambda row: _positive(row, "duration_s"),
+TIMES: Mapping[Quantity, Callable[[Row], float]] = {
+    "single_request_duration": lambda row: positive(row, "duration_s"),
     "served_time_per_token": _served_time,
-    "energy_per_output_token": _gpu_energy("energy_per_output_token_j"),
-    "prompt_energy": _gpu_energy("energy_per_request_j"),
-    "image_energy": _gpu_energy("energy_per_image_j"),
-    "image_time": lambda row: _positive(row, "batch_latency_s"),
-    "video_energy": _gpu_energy("energy_per_video_j"),
-    "video_time": lambda row: _positive(row, "batch_latency_s"),
+    "image_time": lambda row: positive(row, "batch_latency_s"),
+    "video_time": lambda row: positive(row, "batch_latency_s"),
 }
+"""How a time is read [s]."""
 
 
 def _work(row: Row, quantity: Quantity, benchmark: Benchmark) -> tuple[TextWork, tuple[str, ...]]:
     """Prompt and answer length [tokens] and whether pictures are in the prompt; and what of it is assumed."""
     prompt = quantity == "prompt_energy" or (quantity == "single_request_duration" and _prompt_alone(row))
-    n_out = 0.0 if prompt else _needed(row, "n_out_tokens")
+    n_out = 0.0 if prompt else needed(row, "n_out_tokens")
     if n_out == 0 and quantity in ("served_time_per_token", "energy_per_output_token"):
-        raise _Refused("n_out_tokens is 0: there is no time or energy per output token")
+        raise Refused("n_out_tokens is 0: there is no time or energy per output token")
     task = row.get("task", "").lower()
     media = float(any(word in task for word in MEDIA_WORDS))
     n_in = number(row, "n_in_tokens")
     if n_in is not None:
         if n_in + n_out == 0:
-            raise _Refused("neither prompt nor answer has a token")
+            raise Refused("neither prompt nor answer has a token")
         return (n_in, n_out, media), ()
     rules = benchmark.prompt_tokens or USUAL_PROMPTS
     return (next(tokens for word, tokens in rules if word in task), n_out, media), ("n_in_tokens",)
@@ -489,22 +425,22 @@ def _setup(row: Row, quantity: Quantity, benchmark: Benchmark, work: TextWork, c
     gpu = resolve_gpu(catalogue, row.get("gpu", ""))
     model = resolve_model(catalogue, row.get("model_key") or row.get("model_id", "")).model
     precision = row.get("precision_name", "")
-    count = _positive(row, "gpu_count")
+    count = positive(row, "gpu_count")
     if count != int(count):
-        raise _Refused(f"gpu_count is {count:g}: devices come whole")
+        raise Refused(f"gpu_count is {count:g}: devices come whole")
     bytes_per_param = number(row, "weight_bytes_per_param")
     if bytes_per_param == 0:
-        raise _Refused("weight_bytes_per_param is 0: weights have a size")
+        raise Refused("weight_bytes_per_param is 0: weights have a size")
     _check_power(row, gpu.max_power_w, count)
     if row.get("serving_mode") == "disaggregated":
-        raise _Refused("prompts and answers run on separate workers, whose split is not stated")
+        raise Refused("prompts and answers run on separate workers, whose split is not stated")
     one = quantity in ("single_request_duration", "prompt_energy")
-    requests = 1.0 if one else _needed(row, "concurrency")
+    requests = 1.0 if one else needed(row, "concurrency")
     if _alone(row):
         # The mean over a while, pauses between the requests included.
         requests = max(requests, 1.0)
     if requests < 1:
-        raise _Refused(f"concurrency is {requests:g}: a batch has at least one request")
+        raise Refused(f"concurrency is {requests:g}: a batch has at least one request")
     replica, ranks = _layout(row, count)
     node = row.get("node_id", "")
     return MachineSetup(
@@ -542,14 +478,11 @@ def _ranks(ranks: float) -> tuple[str, ...]:
 
 
 def _check_power(row: Row, limit_w: float | None, count: float) -> None:
-    """Refuse a row whose GPUs would draw more than they can: as stated, or as energy and rate imply."""
+    """Refuse a row whose GPUs are said to draw more than they can."""
     together = number(row, "avg_gpu_power_w_all_gpus")
-    energy, rate = number(row, "energy_per_output_token_j"), number(row, "system_output_tokens_per_s")
-    implied = energy * rate / count if energy and rate else None
-    shares = (number(row, "avg_gpu_power_w_per_gpu"), together / count if together is not None else None, implied)
-    for power in shares:
+    for power in (number(row, "avg_gpu_power_w_per_gpu"), together / count if together is not None else None):
         if power is not None and limit_w and power > MAX_POWER_SHARE * limit_w:
-            raise _Refused(f"{power:g} W per GPU is more than twice its limit of {limit_w:g} W")
+            raise Refused(f"{power:g} W per GPU is more than twice its limit of {limit_w:g} W")
 
 
 def _weight(row: Row, quantity: Quantity, setup: MachineSetup) -> float:

@@ -18,9 +18,10 @@ import numpy as np
 
 from inferprint.calibration.design import Array, Design, View, design_of
 from inferprint.calibration.fit import learned_values
-from inferprint.calibration.observations import Observation, Observations, Quantity, Refusal
+from inferprint.calibration.observations import ENERGIES, Observation, Observations, Quantity, Refusal
 from inferprint.calibration.regression import Bound, Fitted, Spec, configuration, fit_own, predict
 from inferprint.calibration.scores import TAIL, Score, conformal_bounds, score
+from inferprint.calibration.words import counted
 from inferprint.catalogue import Catalogue, Form, Node
 from inferprint.catalogue.own import QUANTITY_OF, own_form_id
 from inferprint.errors import FileProblem
@@ -111,9 +112,11 @@ def learn_own(
     Raises
     ------
     FileProblem
-        Too few rows or configurations, or rows of several engines.
+        Too few rows or configurations, rows of several engines, or none of this machine.
     """
     kept, refused = _on_the_node(node, observations.kept)
+    if not kept:
+        _say_whose(node, observations)
     engine = _engine(kept, node, catalogue)
     own = Own(replace(node, engine=engine), refused=[*observations.refused, *refused])
     rows = Observations([replace(item, setup=replace(item.setup, engine=engine), weight=1.0) for item in kept])
@@ -129,12 +132,46 @@ def learn_own(
     for part in (time, energy):
         design = designs[part.name]
         if part is energy and (reason := _too_few(design)):
-            at_wall = any("boundary system_wall_ac" in refusal.reason for refusal in own.refused)
-            beside = "; energy at the wall needs the power of the host at work" if at_wall else ""
-            own.general[energy.name] = reason + beside
+            own.general[energy.name] = reason + _why_no_energy(own)
             continue
         own.forms.append(_learn(part, design, node, catalogue, (print_of_data, origin)))
     return own
+
+
+def _say_whose(node: Node, observations: Observations) -> None:
+    """Refuse files of which every row is of another machine, and say of which.
+
+    Raises
+    ------
+    FileProblem
+        They are of other accelerators, of more of them, or of another node.
+    """
+    gpus = Counter(item.setup.gpu_id for item in observations.kept)
+    if gpus and node.gpu not in gpus:
+        names = [name for name, _ in gpus.most_common()]
+        hint = f"Give --gpu {names[0]}, or measurements on {node.gpu}."
+        raise FileProblem(f"the rows are on {', '.join(map(str, names))}, but --gpu is {node.gpu}", hint=hint)
+    least = min((item.setup.gpu_count or 1 for item in observations.kept if item.setup.gpu_id == node.gpu), default=0)
+    if least > node.gpu_count:
+        hint = f"State how many it holds: --gpu-count {least}."
+        raise FileProblem(f"the rows are on {least} x {node.gpu}, but {node.id} holds {node.gpu_count}", hint=hint)
+    if observations.other_nodes and not observations.kept:
+        (name, _), *_ = observations.other_nodes.most_common(1)
+        rows = counted(observations.other_nodes.total(), "row")
+        hint = f"Make that node, inferprint catalog add-node {name} ..., or change the column node_id."
+        raise FileProblem(
+            f"no row is of {node.id}: {rows} of the node {', '.join(observations.other_nodes)}", hint=hint
+        )
+
+
+def _why_no_energy(own: Own) -> str:
+    """What keeps the energies of the rows from a form; nothing where they state none."""
+    refused = [item for item in own.refused if item.quantity in ENERGIES]
+    if not refused:
+        return ""
+    if own.node.host_active_power_w is None and any("boundary system_wall_ac" in item.reason for item in refused):
+        return "; energy at the wall needs the power of the host at work (--host-active-power-w)"
+    return f"; {counted(len(refused), 'value')} refused, the first in row {refused[0].row_id}: {refused[0].reason}"
 
 
 def _on_the_node(node: Node, kept: Iterable[Observation]) -> tuple[list[Observation], list[Refusal]]:
@@ -196,26 +233,36 @@ def _engine(kept: Sequence[Observation], node: Node, catalogue: Catalogue) -> st
 
 def _too_few(design: Design) -> str:
     """Why a design cannot be fitted; nothing where it can."""
-    rows, different = len(design.points), len({configuration(p) for p in design.points})
+    rows, different = len(design.points), _loads(design)
     if not rows:
         return "no row measures it"
     if rows < MIN_ROWS:
         return f"{rows} of the {MIN_ROWS} rows that it needs"
     if different < MIN_CONFIGURATIONS:
-        return f"{rows} rows of {different} different loads, of the {MIN_CONFIGURATIONS} that it needs"
+        return f"{rows} rows of {counted(different, 'different load')}, of the {MIN_CONFIGURATIONS} that it needs"
     return ""
 
 
+def _loads(design: Design) -> int:
+    """How many different loads a design has."""
+    return len({configuration(point) for point in design.points})
+
+
 def _need_enough(design: Design, own: Own) -> None:
-    """Refuse to make a node whose times cannot be fitted."""
+    """Refuse to make a node whose times cannot be fitted, and say what is to be measured."""
     reason = _too_few(design)
     if not reason:
         return
-    first = f" First refused: row {own.refused[0].row_id}: {own.refused[0].reason}." if own.refused else ""
-    raise FileProblem(
-        f"too few measured times for {own.node.id}: {reason}",
-        hint=f"Measure {MIN_CONFIGURATIONS} loads or more that differ in concurrency, prompt or answer length.{first}",
-    )
+    more, others = MIN_ROWS - len(design.points), MIN_CONFIGURATIONS - _loads(design)
+    hint = f"Measure {counted(max(more, others), 'row')} more, of the same loads or others."
+    if others > 0:
+        which = f"{others} or more of another concurrency, prompt or answer length"
+        hint = f"Measure {counted(max(more, others), 'row')} more, {which} than the others."
+    refused = [item for item in own.refused if item.quantity not in ENERGIES]
+    if refused:
+        first = f"the first in row {refused[0].row_id}: {refused[0].reason}"
+        hint = f"{counted(len(refused), 'value')} refused, {first}. {hint}"
+    raise FileProblem(f"too few measured times for {own.node.id}: {reason}", hint=hint)
 
 
 def _learn(part: _Part, design: Design, node: Node, catalogue: Catalogue, whose: tuple[str, Provenance]) -> OwnForm:
@@ -243,7 +290,7 @@ def _learn(part: _Part, design: Design, node: Node, catalogue: Catalogue, whose:
     before = predict(_at_prior(spec), design)
     return OwnForm(
         form,
-        len({configuration(p) for p in design.points}),
+        _loads(design),
         tuple(sorted(set(design.labels("model").tolist()))),
         score(design.target, before),
         score(design.target, unseen),

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from inferprint.calibration.cells import number
 from inferprint.calibration.design import Array
-from inferprint.calibration.observations import Refusal, data_folder, number, rows_of
+from inferprint.calibration.observations import Refusal, data_folder, rows_of
 from inferprint.calibration.regression import ROBUST_SCALE
 from inferprint.calibration.scores import Score, conformal_bounds, score
 from inferprint.catalogue import Catalogue, resolve_gpu

@@ -12,6 +12,9 @@ OWN_FORMS = ("duration.served", "duration.single", "energy.served")
 GENERAL = "general"
 """What stands for the general coefficients where a node could be named."""
 
+SOURCE = "own:"
+"""What the sources of records begin with that were made of one's own measurements."""
+
 NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 QUANTITY_OF = {

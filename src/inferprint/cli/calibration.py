@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inferprint.calibration.words import counted
 from inferprint.catalogue.own import GENERAL
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
 from inferprint.errors import FileProblem, InvalidInput
 
 if TYPE_CHECKING:
     from inferprint.calibration.observations import Observations, Refusal
+    from inferprint.calibration.per_token import PerToken
     from inferprint.calibration.validate import Validation
     from inferprint.catalogue import Catalogue
 
@@ -67,24 +70,25 @@ def fit_command(
     """
     _needs("fit", "scipy", "statsmodels", "matplotlib")
     from inferprint.calibration.fit import changes, coefficients_text, fingerprint, learn_all, refusals
-    from inferprint.calibration.observations import data_folder, read_files
+    from inferprint.calibration.observations import data_folder, read_files, rows_of
     from inferprint.calibration.report import write_report
     from inferprint.calibration.scores import score
     from inferprint.calibration.wall import learn_wall
 
+    own = _named(files, more)
+    for path in own:
+        rows_of(path)
+    paths = [*sorted(data_folder().glob("*/*.csv")), *own]
     coefficients = out / "forms" / "coefficients.toml"
-    try:
-        coefficients.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileProblem(f"cannot write into {out}: {error}", hint="Name another folder with --out.") from error
+    _check_writable(coefficients.parent)
     catalogue = catalogue_of(catalog)
-    paths = [*sorted(data_folder().glob("*/*.csv")), *files, *more]
     facts = sorted(data_folder().glob("*/source.toml"))
     observations = read_files(paths, catalogue, fit_unknown=True)
     learned, wall = learn_all(observations, catalogue), learn_wall(catalogue)
     refused = refusals(observations, learned)
-    report = write_report(out, learned, wall, refused)
     day = date.date() if date is not None else datetime.datetime.now(tz=datetime.UTC).date()
+    coefficients.parent.mkdir(parents=True, exist_ok=True)
+    report = write_report(out, learned, wall, refused)
     coefficients.write_text(coefficients_text(learned, wall, fingerprint([*paths, *facts]), day), encoding="utf-8")
     found = [
         {
@@ -116,7 +120,24 @@ def fit_command(
     print("what changes of the coefficients in use:" if changed else "no coefficient in use changes")
     for change in changed:
         print(f"  {change.form:<16} {change.name} {change.before:.4g} -> {change.after:.4g}")
-    print(f"refused {len(refused):,} values: reasons in {report}\ncoefficients: {coefficients}")
+    print(f"refused {counted(len(refused), 'value')}: reasons in {report}\ncoefficients: {coefficients}")
+    if catalog is not None:
+        print(f"with the records of {catalog}: INFERPRINT_CATALOG={catalog} and --catalog {out}")
+
+
+def _named(files: Sequence[Path], more: Sequence[Path]) -> list[Path]:
+    """The files of a command, of which the further ones follow an --observations."""
+    if more and not files:
+        raise FileProblem(f"{more[0]} without --observations", hint=f"Write --observations {more[0]}.")
+    return [*files, *more]
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written, before the work of a fit, and without making it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "is no folder" if not there.is_dir() else "cannot be written"
+        raise FileProblem(f"cannot write into {folder}: {there} {why}", hint="Name another folder with --out.")
 
 
 @click.command("validate")
@@ -155,7 +176,10 @@ def validate_command(
     if node is not None and (parameters or operating_points or not files):
         hint = "inferprint validate --observations FILE ... --node ID"
         raise InvalidInput("--node", "only measurements are scored on a node", hint=hint)
-    if per_token and (parameters or operating_points or refused_to or not files):
+    if refused_to is not None and (parameters or operating_points or not files):
+        hint = f"inferprint validate --observations FILE ... --refused {refused_to}"
+        raise InvalidInput("--refused", "only rows of measurements are written there", hint=hint)
+    if per_token and (parameters or operating_points or not files):
         hint = "inferprint validate --observations FILE ... --per-token"
         raise InvalidInput("--per-token", "tokens have energy in measurements alone", hint=hint)
     if parameters:
@@ -164,9 +188,7 @@ def validate_command(
     if operating_points:
         _validate_operating_points([*files, *more], catalogue_of(catalog), as_json)
         return
-    if more and not files:
-        raise FileProblem(f"{more[0]} without --observations", hint="inferprint validate --observations FILE ...")
-    catalogue = catalogue_of(catalog)
+    named, catalogue = _named(files, more), catalogue_of(catalog)
     if not files:
         _needs("fit", "scipy", "statsmodels")
         from inferprint.calibration.validate import validate_left_out
@@ -174,9 +196,9 @@ def validate_command(
         left_out = [entry.to_dict() for entry in validate_left_out(read_own(catalogue), catalogue)]
         _print(left_out) if as_json else print(_table(left_out))
         return
-    observations = _observed([*files, *more], catalogue, node)
+    observations = _observed(named, catalogue, node)
     if per_token:
-        _print_per_token(observations, catalogue, as_json)
+        _print_per_token(observations, catalogue, refused_to, as_json)
     else:
         _validate_files(observations, catalogue, node, refused_to, as_json)
 
@@ -190,18 +212,28 @@ def _observed(files: Sequence[Path], catalogue: Catalogue, node: str | None) -> 
     return read_files(files, catalogue, on_nodes=node is None, on_node=on_node)
 
 
-def _print_per_token(observations: Observations, catalogue: Catalogue, as_json: bool) -> None:
+def _print_per_token(observations: Observations, catalogue: Catalogue, refused_to: Path | None, as_json: bool) -> None:
     """Energy per fresh, cached and output token, measured and by the coefficients in use."""
     from inferprint.calibration.per_token import energy_per_token
-    from inferprint.cli.text import table
 
-    rows = energy_per_token(observations, catalogue)
+    rows, refused = energy_per_token(observations, catalogue)
+    if refused_to is not None:
+        _write_refused(refused_to, refused)
     if as_json:
         _print([row.to_dict() for row in rows])
         return
     if not rows:
-        print("no row measures the energy of a prompt or of output tokens")
-        return
+        what = "can be used" if refused else "is measured"
+        print(f"no energy of a prompt or of output tokens {what}")
+    else:
+        print(_per_token_table(rows))
+    if refused:
+        print("\n" + _reasons(refused))
+
+
+def _per_token_table(rows: Sequence[PerToken]) -> str:
+    from inferprint.cli.text import table
+
     heads = ["token", "model", "accelerator", "format", "in", "cached", "in flight", "rows"]
     heads += ["measured J", "estimate J", "low", "high"]
     cells = [
@@ -212,7 +244,7 @@ def _print_per_token(observations: Observations, catalogue: Catalogue, as_json: 
         ]
         for row in rows
     ]
-    print(table([heads, *cells]))
+    return table([heads, *cells])
 
 
 def _validate_files(
@@ -235,7 +267,7 @@ def _validate_files(
     if node is None:
         _print_own_nodes(validation, catalogue)
     for name, count in sorted(validation.nodes.items()):
-        print(f"{count:,} values scored on {name}, {_whose(name, catalogue)}")
+        print(f"{counted(count, 'value')} scored on {name}, {_whose(name, catalogue)}")
     _mention_peer()
 
 
@@ -244,14 +276,15 @@ def _print_notes(validation: Validation, observations: Observations) -> None:
     if validation.refused:
         print("\n" + _reasons(validation.refused))
     for name, count in sorted(validation.assumed.items()):
-        print(f"assumed {name} in {count:,} values, whose rows do not state it")
+        print(f"assumed {name} in {counted(count, 'value')}: not stated by the row")
     for name, count in sorted(observations.unknown_nodes.items()):
         print(
-            f"{count:,} rows of the node {name}, which this catalogue does not hold: scored by their accelerator alone;"
-            " --catalog DIR names a folder with it"
+            f"{counted(count, 'row')} of the node {name}, which this catalogue does not hold: scored by their"
+            " accelerator alone; --catalog DIR names a folder with it"
         )
     if validation.silent:
-        print(f"{validation.silent:,} rows measure no known quantity")
+        measure = "measures" if validation.silent == 1 else "measure"
+        print(f"{counted(validation.silent, 'row')} {measure} no known quantity")
 
 
 def _whose(node: str, catalogue: Catalogue) -> str:
@@ -269,9 +302,9 @@ def _print_own_nodes(validation: Validation, catalogue: Catalogue) -> None:
         same, count = [name for name in own if catalogue.nodes[name].gpu == gpu], validation.without_node(gpu)
         if count:
             print(
-                f"{count:,} values on {gpu} scored by the general coefficients, as their rows name no node of this"
-                f" catalogue, which has {', '.join(same)} with that accelerator: --node {same[0]} scores all rows on"
-                " it, a column node_id (measure endpoint --node) single ones"
+                f"{counted(count, 'value')} on {gpu} scored by the general coefficients, as their rows name no node of"
+                f" this catalogue, which has {', '.join(same)} with that accelerator: --node {same[0]} scores all rows"
+                " on it, a column node_id (measure endpoint --node) single ones"
             )
 
 
@@ -292,7 +325,7 @@ def _validate_parameters(files: Sequence[Path], more: Sequence[Path], catalogue:
         return
     print(_table(rows))
     if refused:
-        print(f"\nrefused {len(refused):,} rows:")
+        print(f"\nrefused {counted(len(refused), 'row')}:")
         print("\n".join(f"  row {row}: {reason}" for row, reason in refused.items()))
 
 
@@ -365,8 +398,8 @@ def _reasons(refused: Sequence[Refusal]) -> str:
         first.setdefault((item.quantity, item.reason.split("\n")[0]), item.row_id)
     lines = [f"  {n:>5,}  {key[0]}: {key[1]} (first: {first[key]})" for key, n in counts.most_common(SHOWN)]
     if len(counts) > SHOWN:
-        lines.append(f"  and {len(counts) - SHOWN} more reasons: --refused FILE writes every row")
-    return "\n".join([f"refused {len(refused):,} values:", *lines])
+        lines.append(f"  and {len(counts) - SHOWN} more reasons: validate --refused FILE writes every row")
+    return "\n".join([f"refused {counted(len(refused), 'value')}:", *lines])
 
 
 SHOWN = 12

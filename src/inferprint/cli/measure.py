@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from inferprint.measure.plan import SweepPlan
     from inferprint.measure.rows import Subject
 
-SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-goog-api-key")
 FROM_ENVIRONMENT = "env:"
 
 OPTIONS = {
@@ -268,12 +267,13 @@ def _client_of(base: str, options: dict[str, Any]) -> Client:
             raise InvalidInput(flag, f"{options[name]:g} s is no time to wait")
     if not 0 <= options["idle_seconds"] < math.inf:
         raise InvalidInput("--idle-seconds", f"{options['idle_seconds']:g} s is no time to wait")
-    headers = dict(_header(text) for text in options["headers"])
+    given = [_header(text) for text in options["headers"]]
+    headers = {name: value for name, value, _ in given}
     if options["api_key_variable"]:
         headers["Authorization"] = f"Bearer {_from_environment(options['api_key_variable'], '--api-key-variable')}"
     api: Literal["completions", "chat"] = options["api"]
     return Client(
-        Target(base, options["served_model"] or "", api, headers),
+        Target(base, options["served_model"] or "", api, headers, tuple(value for _, value, secret in given if secret)),
         timeout_s=options["timeout_s"],
         stall_s=options["stall_seconds"],
         count_chunks=options["count_chunks"],
@@ -281,20 +281,22 @@ def _client_of(base: str, options: dict[str, Any]) -> Client:
     )
 
 
-def _header(text: str) -> tuple[str, str]:
-    """A header as name and value; a secret is read from the environment alone."""
+def _header(text: str) -> tuple[str, str, bool]:
+    """A header as name and value, and whether it is a secret, which is read from the environment alone."""
+    from inferprint.measure.client import SECRET_HEADERS
+
     name, colon, value = (part.strip() for part in text.partition(":"))
     if not (colon and name and value and name.isascii() and value.isascii()):
         raise InvalidInput("--header", f"'{name}' is not NAME:VALUE", hint="For example X-Route:blue.")
     if value.startswith(FROM_ENVIRONMENT):
-        return name, _from_environment(value.removeprefix(FROM_ENVIRONMENT), "--header")
+        return name, _from_environment(value.removeprefix(FROM_ENVIRONMENT), "--header"), True
     if name.lower() in SECRET_HEADERS:
         raise InvalidInput(
             "--header",
             f"a value of {name} on the command line is seen by others",
             hint=f"Put it into an environment variable: --header {name}:{FROM_ENVIRONMENT}VARIABLE",
         )
-    return name, value
+    return name, value, False
 
 
 def _from_environment(name: str, flag: str) -> str:

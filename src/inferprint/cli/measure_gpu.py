@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inferprint.cli.elsewhere import ask_for_meter
 from inferprint.cli.interrupted import ended_by, exit_early
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
 from inferprint.errors import InvalidInput, UnknownName
@@ -70,6 +71,7 @@ def _lengths(flag: str, name: str, text: str) -> Callable[[Callable[..., None]],
 @click.option("--max-seconds", type=float, default=1800.0, show_default=True, help="Bound of all together.")
 @click.option("--meter", "asked", metavar="KIND[:ARG]", help="Energy meter of the device, or none.")
 @click.option("--idle-seconds", type=float, default=10.0, show_default=True, help="Metering without work.")
+@click.option("--yes", is_flag=True, help="Read a meter that is not on this machine without asking.")
 @click.option("--source", default="own", show_default=True, help="Name of the rows' source.")
 @click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="Observations to write.")
 @click.option("--append", "add", is_flag=True, help="Add to a file that is there.")
@@ -113,7 +115,8 @@ def gpu_command(out: Path, add: bool, as_json: bool, **options: Any) -> None:
     ]
     summaries: list[Summary] = []
     own, count = _own_meter(device), None if device.kind == "cpu" else 1
-    with metered(options["asked"], (own,), _say, count=count) as meter:
+    ask = None if options["yes"] else ask_for_meter
+    with metered(options["asked"], (own,), _say, count=count, ask=ask) as meter:
         device.metered = _index_of(options["asked"] or own) if meter is not None else None
         with ObservationWriter(out, add=add) as writer:
             make = partial(GpuRun, device, writer=writer, meter=meter, idle_seconds=options["idle_seconds"])

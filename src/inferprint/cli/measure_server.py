@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from inferprint.cli.interrupted import terminated_as_interrupted
+from inferprint.cli.elsewhere import ask_first, ask_for_meter
+from inferprint.cli.interrupted import ended_by
 from inferprint.cli.options import CATALOG, JSON, catalogue_of, estimator_of
 from inferprint.errors import InvalidInput, UnknownName
 
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from inferprint.measure.meters.base import Boundary
     from inferprint.measure.meters.windows import Window
     from inferprint.measure.observations import ObservationWriter, Row
-    from inferprint.measure.server_metrics import ModelSpan, Server, Setup, Share
+    from inferprint.measure.server_metrics import ModelSpan
+    from inferprint.measure.server_rows import Setup
+    from inferprint.measure.server_scrapes import Server
+    from inferprint.measure.shares import Share
 
 SPARE_S = 1.0
 """Metering before and after the scrapes, so that readings enclose the span [s]."""
@@ -30,13 +35,14 @@ SPARE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was found: the span since 1970 [s], its energy by what, and what is to be known of it."""
+    """What was found: the span since 1970 [s], its energy by what, and the signal that ended it early, or 0."""
 
     servers: list[Server]
     start_s: float
     end_s: float
     energy: tuple[Window, Boundary] | None
     meter: str
+    ended_by: int = 0
 
 
 @click.command("server")
@@ -69,7 +75,7 @@ class Measured:
 @click.option(
     "--by", type=click.Choice(["card", "time"]), default="card", show_default=True, help="How energy is shared out."
 )
-@click.option("--yes", is_flag=True, help="Scrape without asking a server that is not on this machine.")
+@click.option("--yes", is_flag=True, help="Read servers and meters that are not on this machine without asking.")
 @click.option(
     "--out", metavar="FILE", type=click.Path(path_type=Path), help="Observations to write; without it none are kept."
 )
@@ -105,7 +111,8 @@ def _measure(
     as_json: bool,
 ) -> None:
     from inferprint.catalogue import resolve_gpu, resolve_model, resolve_precision
-    from inferprint.measure.server_metrics import model_spans, row_of
+    from inferprint.measure.server_metrics import model_spans
+    from inferprint.measure.server_rows import row_of
 
     catalogue = catalogue_of(catalog)
     gpu = resolve_gpu(catalogue, options["gpu"])
@@ -114,7 +121,10 @@ def _measure(
         resolve_model(catalogue, text.rpartition("=")[2])
     if options["precision"]:
         options["precision"] = resolve_precision(catalogue, options["precision"]).id
-    found = _polled(sources, options, gpu, catalogue) if _are_urls(sources) else _recorded(sources, options)
+    if _are_urls(sources):
+        found = _found_by(lambda: _polled(list(dict.fromkeys(sources)), options, gpu, catalogue))
+    else:
+        found = _recorded(sources, options)
     spans = [span for server in found.servers for span in model_spans(server)]
     setups = [_setup_of(span, spans, options, catalogue) for span in spans]
     shares = [] if found.energy is None else _shares(found.energy[0].joules, spans, setups, options["by"], catalog)
@@ -130,6 +140,24 @@ def _measure(
         sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     else:
         _show(found, spans, shares, rows, out)
+    if found.ended_by:
+        kept = f"the span ends after {found.end_s - found.start_s:.3g} s, and is " + (f"in {out}" if out else "shown")
+        _exit_early(found.ended_by, kept)
+
+
+def _found_by(measure: Callable[[], Measured]) -> Measured:
+    """What is measured; a signal before there is anything ends the command."""
+    found: list[Measured] = []
+    by = ended_by(lambda: found.append(measure()))
+    if by:
+        _exit_early(by, "nothing was measured")
+    return found[0]
+
+
+def _exit_early(number: int, kept: str) -> NoReturn:
+    """Say what is kept of work that a signal ended, and end as a shell shows that."""
+    _say(f"interrupted: {kept}")
+    sys.exit(128 + number)
 
 
 def _are_urls(sources: Sequence[str]) -> bool:
@@ -144,10 +172,10 @@ def _are_urls(sources: Sequence[str]) -> bool:
 
 def _polled(urls: Sequence[str], options: dict[str, Any], gpu: Gpu, catalogue: Catalogue) -> Measured:
     """Servers that were scraped for a while, with a meter that was read meanwhile."""
-    from inferprint.measure.client import is_loopback
     from inferprint.measure.meters.chosen import metered, usual_meters
     from inferprint.measure.meters.windows import Recorder
-    from inferprint.measure.server_metrics import poll
+    from inferprint.measure.scrape import is_loopback
+    from inferprint.measure.server_scrapes import Polling
 
     elsewhere = [url for url in urls if not is_loopback(url)]
     if options["power"] is not None:
@@ -157,24 +185,32 @@ def _polled(urls: Sequence[str], options: dict[str, Any], gpu: Gpu, catalogue: C
         if served:
             _models_of(served, options, catalogue)
 
-    count = None if options["gpus_of"] else options["gpu_count"] * len(urls)
-    with metered(options["asked"], usual_meters(gpu), _say, here=not elsewhere, count=count) as meter:
+    count = None if options["gpus_of"] else options["gpu_count"] * max(len(urls), len(options["models"]))
+    ask = None if options["yes"] else ask_for_meter
+    polling = Polling(urls)
+    with metered(options["asked"], usual_meters(gpu), _say, here=not elsewhere, count=count, ask=ask) as meter:
         if elsewhere and not options["yes"]:
-            _ask(", ".join(elsewhere))
+            hosts = ", ".join(elsewhere)
+            ask_first("URL", hosts, f"Scrape {hosts}?")
         if meter is None:
             _say("times only, without energy")
         recorder = None if meter is None else Recorder(meter)
         with recorder or nullcontext():
             if recorder is not None:
                 time.sleep(SPARE_S)
-            with terminated_as_interrupted(), _told() as tell:
-                servers = poll(urls, options["seconds"], options["every"], tell=tell, say=_say, check=check)
+            with _told() as tell:
+                by = ended_by(
+                    lambda: polling.run(options["seconds"], options["every"], tell=tell, say=_say, check=check)
+                )
+            if by and not polling.is_span:
+                signal.raise_signal(by)
+            servers = polling.servers()
             start_s, end_s = _span(servers)
             if meter is None or recorder is None:
-                return Measured(servers, start_s, end_s, None, "")
+                return Measured(servers, start_s, end_s, None, "", by)
             clock = time.monotonic() - time.time()
             window = recorder.window(start_s + clock, end_s + clock, flag_short=True)
-            return Measured(servers, start_s, end_s, (window, meter.boundary), meter.name)
+            return Measured(servers, start_s, end_s, (window, meter.boundary), meter.name, by)
 
 
 def _say(text: str) -> None:
@@ -189,7 +225,8 @@ def _span(servers: Sequence[Server]) -> tuple[float, float]:
 def _recorded(sources: Sequence[str], options: dict[str, Any]) -> Measured:
     """A server by files of its scrapes, with a file of power."""
     from inferprint.measure.meters.dcgm import WATTS
-    from inferprint.measure.server_metrics import energy_of_span, readings_of, server_of_files
+    from inferprint.measure.power_files import energy_of_span, readings_of
+    from inferprint.measure.server_scrapes import server_of_files
 
     if options["asked"] not in (None, "none"):
         hint = "Give its record with --power, or scrape the server while it is metered."
@@ -244,12 +281,6 @@ def _told() -> Iterator[Any]:
         print(file=sys.stderr)
 
 
-def _ask(hosts: str) -> None:
-    if not sys.stdin.isatty():
-        raise InvalidInput("URL", f"{hosts} is not on this machine, and nobody is there to ask", hint="Add --yes.")
-    click.confirm(f"Scrape {hosts}?", abort=True, err=True)
-
-
 # --- models and shares ------------------------------------------------------------------------------------------------
 
 
@@ -274,7 +305,7 @@ def _models_of(served: set[str], options: dict[str, Any], catalogue: Catalogue) 
 
 def _setup_of(span: ModelSpan, spans: Sequence[ModelSpan], options: dict[str, Any], catalogue: Catalogue) -> Setup:
     """How a model is served, by what was stated."""
-    from inferprint.measure.server_metrics import Setup
+    from inferprint.measure.server_rows import Setup
 
     served = {span.model for span in spans}
     counts = _pairs("--gpus-of", options["gpus_of"], served)
@@ -310,7 +341,7 @@ def _pairs(field: str, given: Sequence[str], served: set[str]) -> dict[str, str]
 def _shares(
     joules: float, spans: Sequence[ModelSpan], setups: Sequence[Setup], by: str, catalog: Path | None
 ) -> list[Share]:
-    from inferprint.measure.server_metrics import shares_of, weights_by_card, weights_by_time
+    from inferprint.measure.shares import shares_of, weights_by_card, weights_by_time
 
     if by == "time":
         return shares_of(joules, spans, [weights_by_time(span) for span in spans])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from inferprint.calibration.words import counted
 from inferprint.cli.calibration import OBSERVATIONS, _needs, _print, _reasons
 from inferprint.cli.options import JSON
-from inferprint.errors import FileProblem, InvalidInput
+from inferprint.errors import FileProblem, InvalidInput, UnknownName
 
 if TYPE_CHECKING:
     from inferprint.calibration.observations import Observation
@@ -109,10 +111,12 @@ def add_node_command(
     source = own_source(node_id, paths)
     origin = Provenance(source.id, day.isoformat(), "medium", "")
     stated = {name: value for name, value in stated.items() if value is not None}
-    node = _node(node_id, gpu_id, stated, base, origin)
+    with _saying_what_lacks(folder):
+        node = _node(node_id, gpu_id, stated, base, origin)
     observations = read_files(paths, base, of_node=node.id, host_w=node.host_active_power_w)
     own = learn_own(node, observations, base, fingerprint(paths), origin)
-    former, notes = former_of(own, tuple(stated), base), _notes(own.node, observations.kept)
+    former = former_of(own, tuple(stated), base)
+    notes = [*_notes(own.node, observations.kept), *_doubts(own.forms)]
     written = write_own(own, source, folder, base)
     if as_json:
         _print(_as_dict(own, written, former, notes))
@@ -134,7 +138,7 @@ def _catalogue(folder: Path, node_id: str) -> tuple[Catalogue, str]:
 
     check_node_id("id", node_id)
     base = default_catalogue()
-    whole = base.with_folder(folder) if folder.is_dir() and any(folder.rglob("*.toml")) else base
+    whole = base.with_folder(folder) if _holds_records(folder) else base
     known = whole.names("nodes").get(fold(node_id))
     if known is None:
         return whole, node_id
@@ -143,6 +147,22 @@ def _catalogue(folder: Path, node_id: str) -> tuple[Catalogue, str]:
         hint = f"Choose another id, such as my-{node_id.rpartition(':')[2]}."
         raise InvalidInput("id", f"'{node_id}' already is the node {known} of the catalogue", hint=hint)
     return whole, known
+
+
+def _holds_records(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.rglob("*.toml"))
+
+
+@contextmanager
+def _saying_what_lacks(folder: Path) -> Iterator[None]:
+    """Add to an unknown name that the folder, whose records it may be one of, holds none."""
+    try:
+        yield
+    except UnknownName as error:
+        if not _holds_records(folder):
+            what = "holds no records" if folder.is_dir() else "does not exist"
+            error.hint += f"\n  The folder of --catalog, {folder}, {what}."
+        raise
 
 
 def _node(node_id: str, gpu_id: str, stated: dict[str, Any], catalogue: Catalogue, origin: Provenance) -> Node:
@@ -193,6 +213,30 @@ def _notes(node: Node, kept: Iterable[Observation]) -> list[str]:
     which = "all rows" if rows == len(counts) else f"{rows} of {len(counts)} rows"
     held = f"{node.gpu_count} accelerators of {node.id}"
     return [f"{which} were measured on {used} of the {held}; --gpu-count says how many it holds"]
+
+
+DOUBTFUL_PCT = 50.0
+"""Median error of a node's own form on its own loads from which something is wrong with the rows."""
+
+
+def _doubts(forms: Iterable[OwnForm]) -> list[str]:
+    """What to check where a form of the node's own is no better than the general one, or bad."""
+    notes = []
+    for item in forms:
+        own, general = item.unseen.mdape_pct, item.general.mdape_pct
+        if own is None or general is None or (own <= general and own <= DOUBTFUL_PCT):
+            continue
+        beside = f", more than the {general:.1f} % of the general form" if own > general else ""
+        what = f"{item.form.id} misses its own loads, each left out in turn, by {own:.1f} % at the median{beside}"
+        notes.append(f"{what}: check {CHECKS[item.form.id.partition('.')[0]]}")
+    return notes
+
+
+CHECKS = {
+    "duration": "--gpu, and model, format and lengths of the rows, and that the server did nothing else meanwhile",
+    "energy": "--gpu and the meter, --host-active-power-w where it is at the wall, and that nothing else drew power",
+}
+"""What may be wrong with the rows of a form, by what it gives."""
 
 
 def _as_dict(own: Own, written: list[Path], former: Former | None, notes: list[str]) -> dict[str, Any]:
@@ -255,7 +299,7 @@ def _former_as_text(node_id: str, former: Former) -> str:
     """What a node replaces, in a line."""
     parts = [f"replaces {node_id} of {former.date}"]
     if former.rows:
-        parts[0] += f", fitted to {next(iter(former.rows.values()))} rows"
+        parts[0] += f", fitted to {counted(next(iter(former.rows.values())), 'row')}"
     if former.kept:
         parts.append("kept from it: " + ", ".join(f"{name} {_shown(value)}" for name, value in former.kept.items()))
     if former.changed:

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -41,10 +41,29 @@ Kind = Literal[
 PATHS: Mapping[Api, str] = {"completions": "/completions", "chat": "/chat/completions"}
 MAX_ERROR_BYTES = 2000
 MAX_LINE_BYTES = 4_000_000
+MAX_PAGE_BYTES = 2**20
+"""Longest page of a server that is read, such as its list of models."""
+
 CONNECT_SECONDS = 10.0
 PROBE_ANSWER_TOKENS = 2
 NOT_UNDERSTOOD = (400, 422)
 """Statuses by which a server refuses a field that it does not know."""
+
+STALE_SECONDS = 0.1
+"""Time after a request in which a used connection may close without the server having seen the request [s].
+
+A server closes connections that wait for too long. Where that crosses a request, the client learns of it one trip
+through the network later; a connection that breaks later was broken over the request.
+"""
+
+SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-goog-api-key")
+"""Headers whose values are keys."""
+
+SHORTEST_SECRET = 4
+"""Shorter ones are in many words [characters]."""
+
+HIDDEN = "***"
+"""Shown in place of a key."""
 
 BURST_SECONDS = 1e-4
 """Pause below which two chunks came together [s]."""
@@ -63,6 +82,9 @@ VERSIONS = {
 """Where serving software tells its version: paths beside /v1, and the field of what is there."""
 
 LONGEST_VERSION = 64
+LONGEST_SHOWN = 300
+"""Characters that are shown of what a server says."""
+
 AWAY = (502, 503, 504)
 """Statuses of a proxy, or of the server itself, where what answers is not there."""
 
@@ -110,13 +132,25 @@ class Answered:
 
     @property
     def itl_s(self) -> float | None:
-        """Mean time between two tokens [s]; None for a single one."""
-        return (self.last_token - self.first_token) / (self.n_out - 1) if self.n_out > 1 else None
+        """Mean time between two tokens [s]; None for a single one, and where the whole answer came at once."""
+        if self.n_out < 2 or self.n_bursts < 2:
+            return None
+        return (self.last_token - self.first_token) / (self.n_out - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request that gave no complete answer, and why; `status` is the HTTP status where there was one."""
+    """A request that gave no complete answer, and why.
+
+    Attributes
+    ----------
+    status
+        HTTP status, where there was one.
+    retry_after_s
+        Time after which the server wants to be asked again [s].
+    is_stale
+        Whether the connection was closed before the server can have seen the request.
+    """
 
     kind: Kind
     text: str
@@ -124,6 +158,7 @@ class Failed:
     ended: float
     status: int | None = None
     retry_after_s: float | None = None
+    is_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +186,15 @@ class Target:
         Name under which the server knows the model.
     headers
         Sent with every request; never shown or written.
+    secrets
+        Keys in those of the headers that are not `SECRET_HEADERS`; hidden in what is shown of the server's text.
     """
 
     base: str
     model: str
     api: Api = "completions"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def url(self) -> str:
@@ -235,7 +273,7 @@ class Client:
         self.target = target
         self.dialect = Dialect()
         self.timeout_s, self.stall_s = timeout_s, stall_s
-        self._count_chunks = count_chunks
+        self._count_chunks, self._secrets = count_chunks, _secrets_of(target)
         try:
             verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
         except (OSError, ssl.SSLError) as error:
@@ -251,8 +289,8 @@ class Client:
             headers={
                 "User-Agent": f"inferprint/{__version__}",
                 "Accept": "text/event-stream",
-                "Accept-Encoding": "identity",
                 **target.headers,
+                "Accept-Encoding": "identity",
                 "Content-Type": "application/json",
             },
         )
@@ -267,6 +305,14 @@ class Client:
         """Close its connections."""
         await self._http.aclose()
 
+    def shown(self, data: bytes) -> str:
+        """The beginning of what the server said, on one line, without control characters and without keys."""
+        text = " ".join(data.decode(errors="replace").split())
+        text = "".join(character for character in text if character.isprintable())
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text[:LONGEST_SHOWN]
+
     async def models(self) -> list[Served]:
         """The models that the server says it has; empty where it does not say."""
         entries = (await self._told(f"{self.target.base}/models")).get("data")
@@ -279,36 +325,38 @@ class Client:
         for path, name in VERSIONS.get(engine.split("-", maxsplit=1)[0], ()):
             found = (await self._told(self.target.base.removesuffix("/v1") + path)).get(name)
             if isinstance(found, str) and found.strip():
-                return _shown(found.encode())[:LONGEST_VERSION]
+                return self.shown(found.encode())[:LONGEST_VERSION]
         return None
 
     async def _told(self, url: str) -> Mapping[str, Any]:
         """The object that the server has at an address; empty where it has none, or not soon."""
         try:
-            async with asyncio.timeout(min(CONNECT_SECONDS, self.timeout_s)):
-                answer = await self._http.get(url, headers={"Accept": "application/json"})
-            found = answer.json() if answer.status_code == 200 else {}
+            async with (
+                asyncio.timeout(min(CONNECT_SECONDS, self.timeout_s)),
+                self._http.stream("GET", url, headers={"Accept": "application/json"}) as answer,
+            ):
+                is_plain = answer.status_code == 200 and not _encoding(answer)
+                body = await _body_of(answer, MAX_PAGE_BYTES) if is_plain else b""
+            found = json.loads(body) if len(body) <= MAX_PAGE_BYTES else {}
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
     async def ask(self, prompt: str, answer_tokens: int) -> Answered | Failed:
         """One request and its answer. It raises nothing but what cancels it."""
+        stream, wire = _Stream(answer_tokens, self.shown), _Wire()
         body = self._body(prompt, answer_tokens)
-        outcome = await self._ask(body, answer_tokens)
-        # A server may close a connection that waits just when it is used again: then it has not seen the request.
-        return outcome if outcome is not None else await self._ask(body, answer_tokens) or _closed()
-
-    async def _ask(self, body: bytes, answer_tokens: int) -> Answered | Failed | None:
-        """The same; None where a connection that was used before was closed in place of an answer."""
-        stream, wire = _Stream(answer_tokens), _Wire()
         request = self._http.build_request("POST", self.target.url, content=body, extensions={"trace": wire})
         try:
             async with asyncio.timeout_at(wire.started + self.timeout_s) as deadline:
                 response = await self._http.send(request, stream=True)
                 try:
                     if response.status_code != 200:
-                        return await _refusal(response, wire.started)
+                        return await self._refusal(response, wire.started)
+                    if coding := _encoding(response):
+                        raise _Broken(
+                            "not a stream", f"it is encoded as '{self.shown(coding)}', which was not asked for"
+                        )
                     await self._read(response, stream, deadline, wire.started + self.timeout_s)
                 finally:
                     await response.aclose()
@@ -318,10 +366,8 @@ class Client:
         except _Broken as broken:
             return Failed(broken.kind, broken.text, wire.started, time.monotonic())
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            if wire.is_stale:
-                return None
             if not stream.complete:
-                return _lost(error, wire.started)
+                return self._lost(error, wire)
         return self._result(stream, wire.started)
 
     async def _read(self, response: httpx.Response, stream: _Stream, deadline: asyncio.Timeout, end: float) -> None:
@@ -355,11 +401,33 @@ class Client:
         text = f"not complete after {self.timeout_s:g} s, {stream.chunks} chunks"
         return Failed("timed out", text, started, now)
 
+    async def _refusal(self, response: httpx.Response, started: float) -> Failed:
+        """A failure from a response other than 200."""
+        status = response.status_code
+        if 300 <= status < 400:
+            text = f"{status} to {self.shown(_destination(response).encode())}, which is not followed"
+            return Failed("redirected", text, started, time.monotonic(), status)
+        body = await _body_of(response, MAX_ERROR_BYTES)
+        kind: Kind = "rate limited" if status == 429 else "server error" if status >= 500 else "refused"
+        wait = _retry_after(response.headers.get("Retry-After")) if status == 429 else None
+        text = f"{status}: {self.shown(_message(body))}"
+        return Failed(kind, text, started, time.monotonic(), status, wait)
+
+    def _lost(self, error: Exception, wire: _Wire) -> Failed:
+        """A failure of the connection."""
+        now = time.monotonic()
+        said = self.shown(str(error).encode()) or type(error).__name__
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol | httpx.InvalidURL):
+            return Failed("not reached", said, wire.started, now)
+        return Failed("cut off", said, wire.started, now, is_stale=wire.is_stale(now))
+
     def _result(self, stream: _Stream, started: float) -> Answered | Failed:
         """What a stream that ended holds."""
         now = time.monotonic()
         if not stream.events:
-            return Failed("not a stream", f"status 200 with '{_shown(stream.rest)}' in place of a stream", started, now)
+            return Failed(
+                "not a stream", f"status 200 with '{self.shown(stream.rest)}' in place of a stream", started, now
+            )
         if not stream.finish and not stream.complete:
             return Failed("cut off", f"the stream ended in the middle, after {stream.chunks} chunks", started, now)
         n_out = stream.count("completion_tokens")
@@ -405,10 +473,10 @@ class _Wire:
         elif event == "http11.receive_response_headers.complete":
             self._has_answer = True
 
-    @property
-    def is_stale(self) -> bool:
-        """Whether a connection that was used before ended without an answer."""
-        return self._is_sent and not (self._is_new or self._has_answer)
+    def is_stale(self, ended: float) -> bool:
+        """Whether a connection that was used before and ended then had been closed while it waited."""
+        was_waiting = self._is_sent and not (self._is_new or self._has_answer)
+        return was_waiting and ended - self.started <= STALE_SECONDS
 
 
 class _Broken(Exception):
@@ -423,9 +491,9 @@ class _Broken(Exception):
 class _Stream:
     """Server-sent events as they come in: when the first and last content came, and what the last chunks said."""
 
-    def __init__(self, asked: int) -> None:
-        self.asked = asked
-        self.rest = b""
+    def __init__(self, asked: int, shown: Callable[[bytes], str]) -> None:
+        self.asked, self._shown = asked, shown
+        self._rest = bytearray()
         self.events = self.chunks = self.bursts = 0
         self.first: float | None = None
         self.last: float | None = None
@@ -437,14 +505,26 @@ class _Stream:
 
     def feed(self, block: bytes, at: float) -> None:
         """Take what came at a moment."""
-        *lines, self.rest = (self.rest + block).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._event(line[5:].strip(), at)
-            elif not self.events and line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
-                raise _Broken("not a stream", f"status 200 with '{_shown(block)}' in place of a stream")
-        if len(self.rest) > MAX_LINE_BYTES:
+        self._rest += block
+        if b"\n" in block:
+            said = self.rest
+            *lines, rest = said.split(b"\n")
+            self._rest = bytearray(rest)
+            for line in lines:
+                self._line(line, said, at)
+        if len(self._rest) > MAX_LINE_BYTES:
             raise _Broken("not a stream", f"a line of more than {MAX_LINE_BYTES:,} bytes")
+
+    @property
+    def rest(self) -> bytes:
+        """What came since the last end of a line."""
+        return bytes(self._rest)
+
+    def _line(self, line: bytes, said: bytes, at: float) -> None:
+        if line.startswith(b"data:"):
+            self._event(line[5:].strip(), at)
+        elif not self.events and line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
+            raise _Broken("not a stream", f"status 200 with '{self._shown(said)}' in place of a stream")
 
     def _event(self, data: bytes, at: float) -> None:
         self.events += 1
@@ -456,9 +536,9 @@ class _Stream:
         except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict):
-            raise _Broken("error in the stream", f"a chunk is no JSON object: '{_shown(data)}'")
+            raise _Broken("error in the stream", f"a chunk is no JSON object: '{self._shown(data)}'")
         if event.get("error"):
-            raise _Broken("error in the stream", _shown(json.dumps(event["error"]).encode()))
+            raise _Broken("error in the stream", self._shown(json.dumps(event["error"]).encode()))
         if isinstance(event.get("usage"), dict):
             self._usage = event["usage"]
         choices = event.get("choices")
@@ -494,25 +574,32 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _shown(data: bytes) -> str:
-    """The beginning of what a server said, on one line, without control characters."""
-    text = " ".join(data[:300].decode(errors="replace").split())
-    return "".join(character for character in text if character.isprintable())
+def _secrets_of(target: Target) -> list[str]:
+    """What is a key in a target's headers, in whole and in part, the longest first."""
+    values = [value for name, value in target.headers.items() if name.lower() in SECRET_HEADERS]
+    found = {*values, *target.secrets}
+    for value in tuple(found):
+        # After "Bearer", or after the names of cookies.
+        words = [word.strip(";,") for word in value.split()]
+        found |= {*words[1:], *(word.partition("=")[2].strip("=") for word in words)}
+    found |= {json.dumps(secret)[1:-1] for secret in found}
+    return sorted((secret for secret in found if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
-async def _refusal(response: httpx.Response, started: float) -> Failed:
-    """A failure from a response other than 200."""
-    status, body = response.status_code, b""
-    if 300 <= status < 400:
-        text = f"{status} to {_destination(response)}, which is not followed"
-        return Failed("redirected", text, started, time.monotonic(), status)
+def _encoding(response: httpx.Response) -> bytes:
+    """The encoding of a body that has one: it was not asked for, and little of it may unfold to much."""
+    coding = str(response.headers.get("Content-Encoding", "")).strip().lower()
+    return b"" if coding == "identity" else coding.encode()
+
+
+async def _body_of(response: httpx.Response, most_bytes: int) -> bytes:
+    """The body of a response, or so much of it that it is longer than that."""
+    body = bytearray()
     async for block in response.aiter_raw():
         body += block
-        if len(body) > MAX_ERROR_BYTES:
+        if len(body) > most_bytes:
             break
-    kind: Kind = "rate limited" if status == 429 else "server error" if status >= 500 else "refused"
-    wait = _retry_after(response.headers.get("Retry-After")) if status == 429 else None
-    return Failed(kind, f"{status}: {_message(body)}", started, time.monotonic(), status, wait)
+    return bytes(body)
 
 
 def _destination(response: httpx.Response) -> str:
@@ -524,15 +611,15 @@ def _destination(response: httpx.Response) -> str:
     return f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"
 
 
-def _message(body: bytes) -> str:
+def _message(body: bytes) -> bytes:
     """What an error body says."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
-        return _shown(body)
+        return body
     error = found.get("error", found) if isinstance(found, dict) else found
     text = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-    return _shown((text if isinstance(text, str) else json.dumps(found)).encode())
+    return (text if isinstance(text, str) else json.dumps(found)).encode(errors="replace")
 
 
 def _retry_after(text: str | None) -> float | None:
@@ -547,20 +634,6 @@ def _retry_after(text: str | None) -> float | None:
         return None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(tz=UTC)).total_seconds())
-
-
-def _closed() -> Failed:
-    now = time.monotonic()
-    return Failed("cut off", "connections were closed in place of an answer, twice", now, now)
-
-
-def _lost(error: Exception, started: float) -> Failed:
-    """A failure of the connection."""
-    now = time.monotonic()
-    said = _shown(str(error).encode()) or type(error).__name__
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return Failed("not reached", said, started, now)
-    return Failed("cut off", said, started, now)
 
 
 async def learn(client: Client, prompt: str, *, lists_models: bool = True) -> tuple[Answered, list[str], int]:
@@ -584,15 +657,19 @@ async def learn(client: Client, prompt: str, *, lists_models: bool = True) -> tu
     tries = [Dialect(), Dialect(ignore_eos=False), Dialect(ignore_eos=False, usage=False)]
     if client.target.api == "chat":
         tries.insert(2, Dialect(ignore_eos=False, limit="max_completion_tokens"))
-    count = 0
+    sent, may_be_stale = 0, True
     while True:
-        client.dialect = tries[count]
-        count += 1
+        client.dialect = tries[0]
+        sent += 1
         outcome = await client.ask(prompt, PROBE_ANSWER_TOKENS)
         if isinstance(outcome, Answered):
-            return outcome, _remarks(client.dialect, limit), count
-        if outcome.status not in NOT_UNDERSTOOD or count == len(tries):
+            return outcome, _remarks(client.dialect, limit), sent
+        if outcome.is_stale and may_be_stale:
+            may_be_stale = False
+            continue
+        if outcome.status not in NOT_UNDERSTOOD or len(tries) == 1:
             raise problem_of(outcome, client.target, lists_models=lists_models)
+        del tries[0]
 
 
 def _remarks(dialect: Dialect, limit: str) -> list[str]:

@@ -30,6 +30,7 @@ from inferprint.measure.observations import ObservationWriter, Row
 from inferprint.measure.plan import PROBES_PER_LENGTH, Point, SweepPlan
 from inferprint.measure.prompts import Prompts, is_close
 from inferprint.measure.rows import MISSED, Subject, energy_of, point_row
+from inferprint.measure.verdicts import Cache, Waiting
 
 EMPTY_POINTS = 3
 """Points in a row without a row after which a sweep stops."""
@@ -44,6 +45,9 @@ FINEST_READING_S = 0.05
 LONGEST_STILL_S = 30.0
 """Time under load without a new value after which a meter stands still, where its usual one is not known [s]."""
 
+MOST_FAILING = 0.05
+"""Requests in flight that fail, for each one that is answered, beyond which a point gives no row."""
+
 NAMES_SHOWN = 10
 
 NO_METER = "no energy was measured, as there is no meter: the rows hold times alone"
@@ -54,11 +58,12 @@ TOO_LONG = (*NOT_UNDERSTOOD, 413)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a point: its row, or why there is none."""
+    """What came of a point: its row, or why there is none; `is_known` where that follows from what others showed."""
 
     point: Point
     row: Row | None
     reason: str = ""
+    is_known: bool = False
 
 
 @dataclass(slots=True)
@@ -85,6 +90,7 @@ class Summary:
     answered: int = 0
     sent: int = 0
     told_to_wait: int = 0
+    sent_again: int = 0
     meter: dict[str, Any] | None = None
     stopped: str = ""
     seconds: float = 0.0
@@ -111,6 +117,7 @@ class Summary:
                 "answered": self.answered,
                 "failed": dict(self.failures),
                 "told_to_wait": self.told_to_wait,
+                "sent_again": self.sent_again,
             },
             "energy": self.meter,
             "notes": self.notes,
@@ -188,6 +195,7 @@ class Sweep:
         self._run = datetime.now(tz=UTC)
         self._words: dict[int, int] = {}
         self._refused: dict[tuple[int, int], str] = {}
+        self._waiting, self._cache = Waiting(), Cache(plan)
         self._empty = 0
 
     def run(self) -> Summary:
@@ -224,7 +232,8 @@ class Sweep:
                 "llama.cpp divides among its slots"
             )
         summary, points = self.summary, self.plan.points()
-        summary.sent, summary.told_to_wait = self.budget.sent, self.budget.waits
+        budget = self.budget
+        summary.sent, summary.told_to_wait, summary.sent_again = budget.sent, budget.waits, budget.again
         summary.seconds = time.monotonic() - self._begun if self._begun else 0.0
         summary.not_measured = points[len(summary.outcomes) :]
 
@@ -250,7 +259,7 @@ class Sweep:
         models = await self.client.models()
         name = self._served_model(models)
         self.client.target = replace(self.client.target, model=name)
-        self.summary.served_model = name
+        self.summary.served_model = self._shown(name)
         prompt = self.prompts.fresh(FIRST_PROMPT_WORDS)
         answer, remarks, sent = await learn(self.client, prompt, lists_models=bool(models))
         self.budget.take(sent)
@@ -270,14 +279,17 @@ class Sweep:
         if not models or any(model.is_called(wanted) for model in models):
             return wanted
         if len(models) == 1 and not given:
-            self._note(f"the server calls its only model '{models[0].name}'")
+            self._note(f"the server calls its only model '{self._shown(models[0].name)}'")
             return models[0].name
-        names = ", ".join(model.name for model in models[:NAMES_SHOWN])
+        names = ", ".join(self._shown(model.name) for model in models[:NAMES_SHOWN])
         more = f" and {len(models) - NAMES_SHOWN} more" if len(models) > NAMES_SHOWN else ""
         raise EndpointProblem(
             f"{self.client.target.base} serves no model called '{wanted}'",
             hint=f"Name one that it serves with --served-model: {names}{more}.",
         )
+
+    def _shown(self, name: str) -> str:
+        return self.client.shown(name.encode(errors="replace"))
 
     async def _learn_engine(self, owner: str) -> None:
         """Take the serving software and its version from the server, where nobody stated them and it tells them."""
@@ -312,20 +324,25 @@ class Sweep:
             return self._stop(f"--max-seconds {self.plan.max_seconds:g} are over")
         if self.budget.left < self.plan.sent(point):
             return self._stop(f"of --max-requests too few are left for {point}")
-        refused = self._refused.get((point.prompt_tokens, point.answer_tokens), "")
+        known = self._known(point)
         try:
-            outcome = Outcome(point, None, refused) if refused else await self._outcome(place, point)
+            outcome = Outcome(point, None, known, is_known=True) if known else await self._outcome(place, point)
         except TimeoutError:
             return self._stop(f"--max-seconds {self.plan.max_seconds:g} are over")
         self.summary.outcomes.append(outcome)
         self._watch.done(outcome)
         if outcome.row is not None:
             self._empty = 0
-        elif (point.prompt_tokens, point.answer_tokens) not in self._refused:
+        elif not (outcome.is_known or self._known(point)):
             self._empty += 1
         if self._empty >= EMPTY_POINTS:
             return self._stop(f"{EMPTY_POINTS} points in a row gave no row")
         return True
+
+    def _known(self, point: Point) -> str:
+        """Why a point gives no row, where that is known without measuring it."""
+        refused = self._refused.get((point.prompt_tokens, point.answer_tokens), "")
+        return refused or self._waiting.known(point) or self._cache.known(point)
 
     def _stop(self, reason: str) -> bool:
         self.summary.stopped = reason
@@ -382,7 +399,7 @@ class Sweep:
         if not prefix_words:
             return None
         prompt = self.prompts.fresh(words - prefix_words, self.prompts.prefix(prefix_words))
-        sent = await ask_patiently(self.client, self.budget, prompt, 1)
+        sent = await ask_patiently(self.client.ask, self.budget, prompt, 1)
         if sent is not None:
             self._count(sent)
         return sent if isinstance(sent, Failed) else None
@@ -391,7 +408,7 @@ class Sweep:
         """Find how many words give a prompt length."""
         words = self.prompts.words_for(tokens)
         for _ in range(PROBES_PER_LENGTH):
-            answer = await ask_patiently(self.client, self.budget, self.prompts.fresh(words), 1)
+            answer = await ask_patiently(self.client.ask, self.budget, self.prompts.fresh(words), 1)
             if answer is None:
                 break
             self._count(answer)
@@ -414,7 +431,10 @@ class Sweep:
             return self._reason_of(failures, point, len(load.outcomes))
         if steady is None or (load.was_dropped and len(steady.answers) < min(point.concurrency, load.counted)):
             return "the time or the requests of the point were over before enough answers had come"
-        return ""
+        if steady.failed_in_flight > MOST_FAILING * steady.in_flight:
+            share = steady.failed_in_flight / (steady.in_flight + steady.failed_in_flight)
+            return f"{share:.0%} of the requests in flight failed: their time and energy would be in the others'"
+        return self._waiting.judge(point, steady) or self._cache.judge(point, steady)
 
     def _reason_of(self, failures: list[Failed], point: Point, of: int = 1) -> str:
         kinds = Counter(failed.kind for failed in failures)
@@ -448,12 +468,14 @@ class Sweep:
             said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
             remarks.append(f"{len(load.failures)} of {len(load.outcomes)} requests failed: {said}")
         row_id = f"{self.subject.source}-{self._run:%Y%m%dT%H%M%S%f}-{len(self.writer.rows) + 1}"
-        row = point_row(row_id, self.subject, point, steady, remarks)
+        row = point_row(row_id, self.subject, point, steady, remarks, self._cache.shown_by(point))
         row = replace(row, source_path=self.client.target.url, date=f"{self._run:%Y-%m-%d}")
         self._compare(point, row, steady)
         if energy is None or self._meter is None:
             return row
-        return energy_of(row, energy, len(steady.answers), self._meter.boundary, self._idle_w)
+        # One request at a time has no other beside it: what ended in the window is what it took.
+        rate = steady.counted_rate if point.concurrency == 1 else steady.rate
+        return energy_of(row, energy, rate, self._meter.boundary, self._idle_w)
 
     def _compare(self, point: Point, row: Row, steady: Steady) -> None:
         """Say, once for the sweep, where prompts are not as they were asked for."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import fmean
 
 from inferprint.measure.client import Answered, Client, Failed
 from inferprint.measure.plan import Point
@@ -15,8 +17,15 @@ PAUSE_AFTER_FAILURE_S = 0.2
 LONGEST_WAIT_S = 60.0
 """Longest wait that a server may ask for [s]."""
 
+AT_ONCE_SHARE = 0.1
+"""Share of the time with answers under way in which at least so many are, to say that so many are given at a time."""
+
 HOPELESS = 3
 """Failures one after the other, and two for each worker, after which a point is given up."""
+
+
+Span = tuple[float, float]
+"""From one moment to another [s]."""
 
 
 class Budget:
@@ -31,7 +40,7 @@ class Budget:
     """
 
     def __init__(self, limit: int, report: Callable[[int], None] = lambda _: None) -> None:
-        self.limit, self.sent, self.waits = limit, 0, 0
+        self.limit, self.sent, self.waits, self.again = limit, 0, 0, 0
         self._report = report
         self._whole: Budget | None = None
 
@@ -57,6 +66,15 @@ class Budget:
         self._report(self.sent)
         return True
 
+    def take_again(self) -> bool:
+        """Take a request that is sent a second time, as the server cannot have seen it; False where none is left."""
+        if not self.take():
+            return False
+        self.again += 1
+        if self._whole is not None:
+            self._whole.again += 1
+        return True
+
     def wait(self) -> None:
         """Count a request that was told to wait."""
         self.waits += 1
@@ -64,24 +82,32 @@ class Budget:
             self._whole.wait()
 
 
-async def ask_patiently(client: Client, budget: Budget, prompt: str, answer_tokens: int) -> Answered | Failed | None:
-    """One request, and once more where the server asks to wait; None where the budget is used up."""
+Ask = Callable[[str, int], Awaitable[Answered | Failed]]
+"""Sends a prompt and asks for so many answer tokens; see `Client.ask`."""
+
+
+async def ask_patiently(ask: Ask, budget: Budget, prompt: str, answer_tokens: int) -> Answered | Failed | None:
+    """One request, and once more where the server asks to wait or cannot have seen it; None without any budget."""
     if not budget.take():
         return None
-    outcome = await client.ask(prompt, answer_tokens)
+    outcome = await ask(prompt, answer_tokens)
+    if isinstance(outcome, Failed) and outcome.is_stale and budget.take_again():
+        outcome = await ask(prompt, answer_tokens)
     if isinstance(outcome, Answered) or outcome.retry_after_s is None or outcome.retry_after_s > LONGEST_WAIT_S:
         return outcome
     budget.wait()
     await asyncio.sleep(outcome.retry_after_s)
-    return await client.ask(prompt, answer_tokens) if budget.take() else outcome
+    return await ask(prompt, answer_tokens) if budget.take() else outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Steady:
     """The steady window of a point and the requests that ended in it.
 
-    It begins when every worker has ended its first request, and ends with an answer, so that whole requests lie between
-    both ends. The first ones ask for answers of spread lengths, so that those after them do not run in step.
+    It begins when every worker has ended its first requests (see `Point.first_rounds`), and ends with an answer, so
+    that whole requests lie between both ends. The first ones ask for answers of spread lengths, so that those after
+    them do not run in step. Where a server answers batch by batch, those after them wait for each other all the same,
+    and longer than later ones do, so that they are no part of it.
 
     Attributes
     ----------
@@ -90,7 +116,11 @@ class Steady:
     answers
         All began while every worker was busy.
     in_flight
-        Mean number of requests in flight, counted.
+        Mean number of requests in flight, counted, of those that did not fail.
+    failed_in_flight
+        The same of those that failed.
+    at_once
+        Number of answers that are given at a time: so many, or more, in a tenth of the time in which any is.
     client_share
         Share of the window that the client's own thread was computing.
     """
@@ -99,6 +129,8 @@ class Steady:
     end_s: float
     answers: tuple[Answered, ...]
     in_flight: float
+    failed_in_flight: float
+    at_once: int
     client_share: float
 
     @property
@@ -107,14 +139,33 @@ class Steady:
         return self.end_s - self.start_s
 
     @property
-    def tokens(self) -> int:
-        """Answer tokens of its requests."""
-        return sum(answer.n_out for answer in self.answers)
+    def duration_s(self) -> float:
+        """Mean time of a request [s]."""
+        return fmean(answer.duration_s for answer in self.answers)
 
     @property
-    def little(self) -> float:
-        """Mean number of requests in flight by Little's law: their rate times their mean time."""
-        return sum(answer.duration_s for answer in self.answers) / self.seconds
+    def n_out(self) -> float:
+        """Mean answer tokens of a request."""
+        return fmean(answer.n_out for answer in self.answers)
+
+    @property
+    def rate(self) -> float:
+        """Requests per second by Little's law: those in flight over their mean time.
+
+        Where answers come in bursts, as of a server that answers batch by batch, the window ends with the first of a
+        burst, so that counting would add up to a whole burst to what the time between both ends gave.
+        """
+        return self.in_flight / self.duration_s
+
+    @property
+    def counted_rate(self) -> float:
+        """Requests per second as they ended in the window."""
+        return len(self.answers) / self.seconds
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Answer tokens per second."""
+        return self.rate * self.n_out
 
 
 @dataclass(slots=True)
@@ -151,7 +202,9 @@ class Load:
     late: list[Answered | Failed] = field(default_factory=list)
     was_dropped: bool = False
     _inside: list[Answered] = field(default_factory=list)
-    _spans: list[tuple[float, float]] = field(default_factory=list)
+    _spans: list[Span] = field(default_factory=list)
+    _failed: list[Span] = field(default_factory=list)
+    _answering: list[Span] = field(default_factory=list)
     _start: float | None = None
     _computing: tuple[float, float] = (0.0, 0.0)
     _ramping: int = 0
@@ -170,7 +223,7 @@ class Load:
         if self._over:
             return 0
         if self._start is None:
-            return min(self.budget.left, max(0, self.counted + self.point.concurrency + after - self.budget.sent))
+            return min(self.budget.left, max(0, self.counted + self.point.first + after - self.budget.sent))
         inside, seconds = len(self._inside), time.monotonic() - self._start
         missing = self.counted - inside
         if missing <= 0 < seconds:
@@ -179,7 +232,7 @@ class Load:
 
     async def run(self) -> Steady | None:
         """Run the point; None where no request ended in a steady window."""
-        self._ramping = self.point.concurrency
+        self._ramping = self.point.first
         try:
             async with asyncio.timeout_at(self.give_up_at), asyncio.TaskGroup() as group:
                 for place in range(self.point.concurrency):
@@ -191,31 +244,46 @@ class Load:
         end = max(answer.ended for answer in self._inside)
         if end <= self._start:
             return None
-        overlaps = (min(last, end) - max(first, self._start) for first, last in self._spans)
-        in_flight = math.fsum(overlap for overlap in overlaps if overlap > 0) / (end - self._start)
         share = (self._computing[1] - self._computing[0]) / (end - self._start)
-        return Steady(self._start, end, tuple(self._inside), in_flight, share)
+        window, inside = (self._start, end), tuple(self._inside)
+        return Steady(
+            *window,
+            inside,
+            in_flight=_mean_number(self._spans, window),
+            failed_in_flight=_mean_number(self._failed, window),
+            at_once=_at_once(self._answering, window),
+            client_share=share,
+        )
+
+    async def _ask(self, prompt: str, answer_tokens: int) -> Answered | Failed:
+        """One request, of which it is kept from when to when it was in flight."""
+        began = time.monotonic()
+        outcome: Answered | Failed | None = None
+        try:
+            outcome = await self.client.ask(prompt, answer_tokens)
+        finally:
+            span = (outcome.started, outcome.ended) if outcome is not None else (began, time.monotonic())
+            (self._failed if isinstance(outcome, Failed) else self._spans).append(span)
+        if isinstance(outcome, Answered):
+            self._answering.append((outcome.first_token, outcome.last_token))
+        return outcome
 
     async def _work(self, place: int) -> None:
         """What one worker does."""
         answer_tokens = math.ceil(self.point.answer_tokens * (place + 1) / self.point.concurrency)
-        is_first = True
+        ended = 0
         while not self._over:
-            began = time.monotonic()
-            outcome: Answered | Failed | None = None
-            try:
-                outcome = await ask_patiently(self.client, self.budget, self.next_prompt(), answer_tokens)
-            finally:
-                self._spans.append((outcome.started, outcome.ended) if outcome else (began, time.monotonic()))
+            outcome = await ask_patiently(self._ask, self.budget, self.next_prompt(), answer_tokens)
             if outcome is None:
                 self._over = True
                 return
-            self._take(outcome, is_first)
+            self._take(outcome, is_first=ended < self.point.first_rounds)
             if isinstance(outcome, Failed):
                 await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
-            answer_tokens, is_first = self.point.answer_tokens, False
+            answer_tokens = self.point.answer_tokens
+            ended += 1
 
-    def _take(self, outcome: Answered | Failed, is_first: bool) -> None:
+    def _take(self, outcome: Answered | Failed, *, is_first: bool) -> None:
         if self._over:
             self.late.append(outcome)
             return
@@ -238,3 +306,31 @@ class Load:
             return False
         seconds = time.monotonic() - self._start
         return seconds >= self.most_seconds or (len(self._inside) >= self.counted and seconds >= self.least_seconds)
+
+
+def _inside(spans: Sequence[Span], window: Span) -> list[Span]:
+    """What of spans lies in a window."""
+    cut = ((max(first, window[0]), min(last, window[1])) for first, last in spans)
+    return [(first, last) for first, last in cut if first < last]
+
+
+def _mean_number(spans: Sequence[Span], window: Span) -> float:
+    """How many spans run in the mean of a window."""
+    return math.fsum(last - first for first, last in _inside(spans, window)) / (window[1] - window[0])
+
+
+def _at_once(spans: Sequence[Span], window: Span) -> int:
+    """How many spans run at a time: see `Steady`."""
+    inside = _inside(spans, window)
+    # Where one ends as another begins, they do not run together.
+    steps = sorted([(first, 1) for first, _ in inside] + [(last, -1) for _, last in inside])
+    seconds: dict[int, float] = {}
+    running = 0
+    for (moment, step), (later, _) in pairwise(steps):
+        running += step
+        seconds[running] = seconds.get(running, 0.0) + later - moment
+    busy = math.fsum(span for number, span in seconds.items() if number)
+    for number in sorted(seconds, reverse=True):
+        if math.fsum(span for other, span in seconds.items() if other >= number) >= AT_ONCE_SHARE * busy > 0:
+            return number
+    return 0

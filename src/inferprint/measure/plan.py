@@ -41,6 +41,16 @@ class Point:
     answer_tokens: int
     cached_share: float = 0.0
 
+    @property
+    def first_rounds(self) -> int:
+        """Requests of each worker after which the load is steady."""
+        return 1 if self.concurrency == 1 else 2
+
+    @property
+    def first(self) -> int:
+        """Requests of all workers after which the load is steady."""
+        return self.first_rounds * self.concurrency
+
     def __str__(self) -> str:
         """The point in words."""
         cached = f", {self.cached_share:.0%} of it cached" if self.cached_share else ""
@@ -112,7 +122,7 @@ class SweepPlan:
 
     def sent(self, point: Point) -> int:
         """Requests of a point where none fails: the first of each worker, those that count, those under way last."""
-        return self.counted(point) + 2 * point.concurrency - 1 + (point.cached_share > 0)
+        return point.first + self.counted(point) + point.concurrency - 1 + (point.cached_share > 0)
 
     @property
     def usual_requests(self) -> int:
@@ -181,8 +191,3 @@ def _check_counts(name: str, values: Sequence[int], most: int) -> None:
     for value in values:
         if not 1 <= value <= most:
             raise InvalidInput(name, f"{value} is not between 1 and {most:,}")
-
-
-def default_plan() -> SweepPlan:
-    """A sweep of some twenty minutes on one accelerator."""
-    return SweepPlan()

@@ -15,13 +15,16 @@ from inferprint.measure.observations import Row
 from inferprint.measure.plan import Point
 
 AGREES = 0.05
-"""Difference up to which two ways to count requests in flight agree."""
+"""Difference up to which two ways to find how many requests a second end agree."""
 
 BUSY_CLIENT = 0.5
 """Share of the time from which on the client's own work may be in the times."""
 
 BUNCHED = 1.5
 """Chunks that come together from which on a row says so."""
+
+ANSWERED_LEAST = 0.5
+"""Part of the requests in flight from which on a row need not say how many are answered at a time."""
 
 MISSED = 0.05
 """Part by which a length misses what was asked before a row says so."""
@@ -42,13 +45,15 @@ class Subject:
     source: str = "own"
 
 
-def point_row(row_id: str, subject: Subject, point: Point, steady: Steady, remarks: Sequence[str]) -> Row:
-    """The row of a point, without its energy."""
+def point_row(
+    row_id: str, subject: Subject, point: Point, steady: Steady, remarks: Sequence[str], cache_shown_by: str = ""
+) -> Row:
+    """The row of a point, without its energy; `cache_shown_by` times where the server does not report its cache."""
     answers = steady.answers
     alone, prompts_only = point.concurrency == 1, point.answer_tokens == 1
-    gaps = [answer.itl_s for answer in answers if answer.itl_s is not None]
+    gaps = _gaps(answers)
     notes = [*remarks, *_remarks(point, steady)]
-    n_cached, cached_remark = _cached(point, answers)
+    n_cached, cached_remark = _cached(point, answers, cache_shown_by)
     return Row(
         row_id=row_id,
         source=subject.source,
@@ -66,38 +71,38 @@ def point_row(row_id: str, subject: Subject, point: Point, steady: Steady, remar
         concurrency=1.0 if alone else steady.in_flight,
         n_in_tokens=_n_in(point, answers),
         n_cached_tokens=n_cached,
-        n_out_tokens=fmean(answer.n_out for answer in answers),
+        n_out_tokens=steady.n_out,
         ttft_s=fmean(answer.ttft_s for answer in answers),
         itl_ms=1e3 * fmean(gaps) if gaps else None,
-        system_output_tokens_per_s=None if alone or prompts_only else steady.tokens / steady.seconds,
-        duration_s=fmean(answer.duration_s for answer in answers),
+        system_output_tokens_per_s=None if alone or prompts_only else steady.tokens_per_s,
+        duration_s=steady.duration_s,
         n_repeats=len(answers),
         note="; ".join([*notes, *cached_remark, _spread(answers)]),
     )
 
 
-def energy_of(row: Row, energy: Window, requests: int, boundary: Boundary, idle_w: float | None) -> Row:
+def energy_of(row: Row, energy: Window, rate: float, boundary: Boundary, idle_w: float | None) -> Row:
     """The row with the energy of its window.
 
     Parameters
     ----------
     energy
         Of the steady window.
-    requests
-        That ended in it.
+    rate
+        Requests per second of it.
     idle_w
         Power of what is metered before the load [W]; None where it is not known.
     """
     of_gpus = boundary == "gpu_only"
-    tokens = requests * (row.n_out_tokens or 0.0)
+    request_j = energy.watts / rate
     prompts_only = row.serving_mode == "prefill_only"
     note = row.note or ""
     if idle_w is not None and not of_gpus:
         note += f"; idle {idle_w:.4g} W"
     return replace(
         row,
-        energy_per_request_j=energy.joules / requests,
-        energy_per_output_token_j=None if prompts_only else energy.joules / tokens,
+        energy_per_request_j=request_j,
+        energy_per_output_token_j=request_j / row.n_out_tokens if row.n_out_tokens and not prompts_only else None,
         energy_boundary=boundary,
         avg_gpu_power_w_all_gpus=energy.watts if of_gpus else None,
         avg_system_power_w=energy.watts if boundary.startswith("system") else None,
@@ -111,16 +116,24 @@ def _n_in(point: Point, answers: Sequence[Answered]) -> float:
     return fmean(known) if known else float(point.prompt_tokens)
 
 
-def _cached(point: Point, answers: Sequence[Answered]) -> tuple[float | None, list[str]]:
+def _gaps(answers: Sequence[Answered]) -> list[float]:
+    """Times between two tokens of the answers [s]; none where most came at once, of which the others are no image."""
+    several = [answer.itl_s for answer in answers if answer.n_out > 1]
+    known = [gap for gap in several if gap is not None]
+    return known if 2 * len(known) > len(several) else []
+
+
+def _cached(point: Point, answers: Sequence[Answered], shown_by: str) -> tuple[float | None, list[str]]:
     """Cached prompt tokens, and what is to be said of them."""
     known = [answer.n_cached for answer in answers if answer.n_cached is not None]
     sent = point.cached_share * _n_in(point, answers)
-    if len(known) < len(answers):
+    if not known:
         if not point.cached_share:
             return None, []
         said = "the server does not report cached tokens: n_cached_tokens is the prefix as it was sent before"
-        return sent, [said]
-    mean = fmean(known)
+        return sent, [f"{said}, as the time shows ({shown_by})"]
+    # Some servers report them only where there are any.
+    mean = math.fsum(known) / len(answers)
     if abs(mean - sent) > MISSED * _n_in(point, answers):
         return mean, [f"{mean:.4g} prompt tokens came from a cache, {sent:.4g} were to"]
     return mean, []
@@ -136,12 +149,16 @@ def _remarks(point: Point, steady: Steady) -> list[str]:
         notes.append("n_in_tokens is words sent, n_out_tokens chunks: the server reports no usage")
     elif abs(_n_in(point, answers) / point.prompt_tokens - 1) > MISSED:
         notes.append(f"prompts were to have {point.prompt_tokens} tokens")
-    if abs(steady.little / steady.in_flight - 1) > AGREES:
-        notes.append(f"requests in flight: {steady.in_flight:.4g} counted, {steady.little:.4g} by Little's law")
+    if point.concurrency > 1 and abs(steady.counted_rate / steady.rate - 1) > AGREES:
+        notes.append(f"requests/s: {steady.rate:.4g} by Little's law, {steady.counted_rate:.4g} counted")
     if steady.in_flight < (1 - AGREES) * point.concurrency and point.concurrency > 1:
         notes.append(f"{point.concurrency} requests were to be in flight")
+    if 0 < steady.at_once < ANSWERED_LEAST * steady.in_flight:
+        notes.append(f"about {steady.at_once} of them were answered at a time: the others may wait for the server")
     together = sum(answer.n_chunks for answer in answers) / max(1, sum(answer.n_bursts for answer in answers))
-    if together > BUNCHED:
+    if steady.n_out > 1 and not _gaps(answers):
+        notes.append("answers came at once: ttft_s is late by all of the answer, and no time between tokens is known")
+    elif together > BUNCHED:
         notes.append(f"chunks came {together:.3g} at a time: ttft_s is late and itl_ms short by that")
     if steady.client_share > BUSY_CLIENT:
         notes.append(f"the client computed {steady.client_share:.0%} of the time: times may be its own")
@@ -150,7 +167,7 @@ def _remarks(point: Point, steady: Steady) -> list[str]:
 
 def _spread(answers: Sequence[Answered]) -> str:
     """From which to which value the times go, without the outer tenths."""
-    gaps = [1e3 * answer.itl_s for answer in answers if answer.itl_s is not None]
+    gaps = [1e3 * gap for gap in _gaps(answers)]
     parts = {
         "ttft_s": [answer.ttft_s for answer in answers],
         "itl_ms": gaps,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import io
+import ipaddress
+import socket
 import ssl
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from inferprint.errors import MeterProblem
@@ -36,8 +40,55 @@ def address(url: str) -> SplitResult:
     return parts
 
 
+def is_loopback(url: str) -> bool:
+    """Whether an address is of this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+class _Bounded(io.RawIOBase):
+    """A connection of which all that is sent and read together ends by a moment, however slowly it drips [s]."""
+
+    def __init__(self, connected: socket.socket, until_s: float) -> None:
+        self._socket, self._until_s = connected, until_s
+
+    def _in_time(self) -> socket.socket:
+        left = self._until_s - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(left)
+        return self._socket
+
+    def sendall(self, data: bytes) -> None:
+        """Send in time."""
+        self._in_time().sendall(data)
+
+    def readable(self) -> bool:
+        """It is read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there in time."""
+        return self._in_time().recv_into(buffer)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What an answer is read from."""
+        return io.BufferedReader(self)
+
+    def close(self) -> None:
+        """Left open: a connection is closed before its answer is read, and the socket by who has opened it."""
+
+
 def fetch(url: str, *, timeout_s: float = TIMEOUT_S) -> tuple[float, str]:
     """The text of an address, and the moment in the middle of asking for it by `time.monotonic` [s].
+
+    Parameters
+    ----------
+    timeout_s
+        For the question and the whole answer [s]; a connection may take as long before, for each address of the host.
 
     Raises
     ------
@@ -47,13 +98,16 @@ def fetch(url: str, *, timeout_s: float = TIMEOUT_S) -> tuple[float, str]:
     parts = address(url)
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    connection: Any = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    begin = time.monotonic()
     try:
-        connection.request("GET", target, headers={"Accept": "text/plain; version=0.0.4", "Connection": "close"})
-        answer = connection.getresponse()
-        body = answer.read(MOST_BYTES + 1)
+        connection.connect()
+        with connection.sock as connected:
+            begin = time.monotonic()
+            connection.sock = _Bounded(connected, begin + timeout_s)
+            connection.request("GET", target, headers={"Accept": "text/plain; version=0.0.4", "Connection": "close"})
+            answer = connection.getresponse()
+            body = answer.read(MOST_BYTES + 1)
     except (OSError, http.client.HTTPException, ssl.SSLError) as error:
         why = str(error) or type(error).__name__
         raise MeterProblem(f"{url} does not answer: {why}", hint="Check address and port.") from error

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from inferprint.catalogue import Catalogue, Gpu, Node
+from inferprint.catalogue.own import SOURCE
 from inferprint.errors import InvalidInput
 from inferprint.impact.embodied import embodied_share
 from inferprint.physics.node import host_energy, host_share, idle_energy
@@ -67,15 +68,14 @@ def _host(situation: Situation, case: Case, devices: Any) -> _Host:
         apart = case.gpu.power_boundary == "board" and case.gpu.device_class != "cpu"
         watts = _unknown_server(situation) if apart else 0.0
         return _Host(host_share(devices, situation.hosting.pool or devices), watts, watts, 0.0, 0.0)
-    power = situation.drawn("host power:model", "host-power.spread")
     kg = _host_value(situation, case, node, "host_embodied_kgco2e")
     if kg.low == kg.high:
         kg = situation.prior("host-embodied.spread").value.scaled(kg.value)
     water = situation.drawn("water of manufacture:model", "embodied-water.spread")
     return _Host(
         host_share(devices, float(node.gpu_count)),
-        _host_value(situation, case, node, "host_active_power_w").value * power,
-        _host_value(situation, case, node, "host_idle_power_w").value * power,
+        _host_power(situation, case, node, "host_active_power_w"),
+        _host_power(situation, case, node, "host_idle_power_w"),
         situation.sampler.spread("host manufacture:model", kg),
         _host_value(situation, case, node, "host_embodied_water_l").value * water,
     )
@@ -88,6 +88,14 @@ def _unknown_server(situation: Situation) -> Any:
     reason = "no host is known: mean of measured servers"
     situation.note("host power", watts, "W", "assumed", reason, form.origin("terms"))
     return situation.sampler.spread("host power:model", watts)
+
+
+def _host_power(situation: Situation, case: Case, node: Node, name: str) -> Any:
+    """Power of the node's host [W]: as its owner states it, else with the spread of those that are modelled."""
+    value = _host_value(situation, case, node, name)
+    if getattr(node, name) is not None and node.origin(name).source.startswith(SOURCE):
+        return situation.sampler.spread(f"host power:{node.id}", value)
+    return value.value * situation.drawn("host power:model", "host-power.spread")
 
 
 def _host_value(situation: Situation, case: Case, node: Node, name: str) -> Range:

@@ -168,7 +168,7 @@ _FIELDS = {
 
 _LISTED = {"models": "GET /model", "gpus": "GET /gpu", "nodes": "GET /node"}
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
-_LISTING = re.compile(r" ?List them: inferprint catalog (\w+)(?: QUERY)?")
+_LISTING = re.compile(r" ?List them: inferprint catalog (\w+)(?: QUERY)?(?:; one of your own[^.]*)?")
 
 
 def error_of(error: InferprintError, row: Mapping[str, Any] | None = None) -> dict[str, Any]:

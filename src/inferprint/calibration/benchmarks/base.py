@@ -63,6 +63,9 @@ ENGINE_NAMES = (
 )
 """Serving software by a word in a row's engine."""
 
+NAMED_ENGINES = ("vllm-2024", "vllm-0.11", "llama.cpp-2023", "eager")
+"""Serving software that a row may name as it is called here, with its age."""
+
 
 def engine_of(benchmark: Benchmark, row: Row) -> str | None:
     """The serving software of a row; None where nobody says."""
@@ -73,7 +76,9 @@ def engine_of(benchmark: Benchmark, row: Row) -> str | None:
 
 def stated_engine(row: Row) -> str | None:
     """The serving software that a row states, with its age; None where it states none that is known."""
-    text = row.get("engine", "").lower()
+    text = row.get("engine", "").strip().lower()
+    if text in NAMED_ENGINES:
+        return text
     found = next((engine for word, engine in ENGINE_NAMES if word in text), None)
     date, version = row.get("date", ""), row.get("engine_version", "")
     if found == "vllm" and ((date and date < "2025") or version.startswith(("0.3", "0.4", "0.5", "0.6"))):

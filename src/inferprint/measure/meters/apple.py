@@ -27,7 +27,7 @@ def _open(argument: str) -> Meter:
                 hint="On a Mac: pip install 'inferprint[measure]' 'zeus[apple]'",
             )
         chip = module.get_soc()
-    meter = CounterMeter("Apple chip", "soc_package", lambda: _counters(chip))
+    meter = CounterMeter("Apple chip", "soc_package", lambda: _counters(chip), devices=1)
     meter.learn_resolution(CHANGES, AT_MOST_S, PAUSE_S)
     return meter
 

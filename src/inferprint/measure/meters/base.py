@@ -9,6 +9,17 @@ from typing import Literal, Protocol, runtime_checkable
 from inferprint.discovery import members
 from inferprint.errors import MeterProblem
 
+
+def _as_it_is(argument: str, _count: int) -> str:
+    """What stands behind the colon of a meter whose devices cannot be listed."""
+    return argument
+
+
+def _nowhere(_argument: str) -> str:
+    """The address of a meter that contacts none."""
+    return ""
+
+
 Boundary = Literal["gpu_only", "cpu_package", "cpu_package_dram", "soc_package", "system_wall_ac"]
 """What a meter's energy contains, in the words of the column `energy_boundary` of observations."""
 
@@ -32,14 +43,21 @@ class Reading:
         Moment by `time.monotonic` [s].
     joules
         Energy since the meter was opened [J].
+    watts
+        Power that it showed then, where it is power that it shows [W].
     """
 
     at_s: float
     joules: float
+    watts: float | None = None
 
 
 class Meter(Protocol):
-    """An open meter. Reading it raises `MeterProblem` where it cannot be read, or where what it shows cannot be."""
+    """An open meter. Reading it raises `MeterProblem` where it cannot be read, or where what it shows cannot be.
+
+    One that has lost energy, as a counter does that is reset, raises it for ever: what comes after is no energy since
+    the meter was opened.
+    """
 
     @property
     def name(self) -> str:
@@ -70,9 +88,9 @@ class KeepsReadings(Protocol):
 
 @runtime_checkable
 class CountsDevices(Protocol):
-    """A meter that says how many devices it adds up."""
+    """A meter that says how many devices it adds up; None where nothing tells it."""
 
-    devices: int
+    devices: int | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,11 @@ class MeterKind:
         Its place in lists.
     needs
         What has to be named after the colon, such as "an address"; "" where it reads this machine by itself.
+    listed
+        (what stands behind the colon, n) -> the same with the first n devices listed; unchanged where some are listed
+        already, or where none can be.
+    address
+        (what stands behind the colon) -> the address that it contacts, "" where none.
     """
 
     name: str
@@ -101,6 +124,8 @@ class MeterKind:
     open: Callable[[str], Meter]
     place: int = 100
     needs: str = ""
+    listed: Callable[[str, int], str] = _as_it_is
+    address: Callable[[str], str] = _nowhere
 
 
 def meter_kinds() -> dict[str, MeterKind]:

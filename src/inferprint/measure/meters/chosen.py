@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from inferprint.errors import MeterProblem
 from inferprint.measure.meters.base import BOUNDARIES, Boundary, CountsDevices, Meter, kind_of, open_meter
+from inferprint.measure.scrape import is_loopback
 
 if TYPE_CHECKING:
     from inferprint.catalogue import Gpu
@@ -55,6 +56,7 @@ def metered(
     *,
     here: bool = True,
     count: int | None = None,
+    ask: Callable[[str], None] | None = None,
 ) -> Iterator[Meter | None]:
     """Open a meter, tell which, and close it at the end; None where there is none or none is wanted.
 
@@ -69,16 +71,20 @@ def metered(
     here
         Whether this machine computes; else nothing is tried.
     count
-        Devices that compute: a meter of more that nobody asked for is not taken. None where any number does.
+        Devices that compute: a meter that would count more is not taken, unless they were listed. None where any
+        number does.
+    ask
+        Is told the address of a meter that is not on this machine before it is contacted, and raises where it shall not
+        be. None asks nobody.
 
     Raises
     ------
     MeterProblem
-        The meter that was asked for is not there.
+        The meter that was asked for is not there, or would count more accelerators than compute.
     """
     meter = None
     if asked not in (None, NONE):
-        meter = open_meter(asked or "")
+        meter = _named(asked or "", say, count, ask)
     elif asked is None and not here:
         say("no meter: what computes is not this machine; --meter names one that reads it")
     elif asked is None:
@@ -94,6 +100,35 @@ def metered(
             meter.close()
 
 
+def _named(asked: str, say: Callable[[str], None], count: int | None, ask: Callable[[str], None] | None) -> Meter:
+    """The meter that was asked for, which counts no more accelerators than compute unless they were listed."""
+    kind, argument = kind_of(asked)
+    url = kind.address(argument)
+    if ask is not None and url and not is_loopback(url):
+        ask(url)
+    meter = open_meter(asked)
+    there = _devices(meter)
+    if meter.boundary != "gpu_only" or count is None or there is None or there == count:
+        return meter
+    differ = f"{there} {'device' if there == 1 else 'devices'}, and {_compute(count)}"
+    few = kind.listed(argument, count)
+    if there > count and few != argument:
+        meter.close()
+        raise MeterProblem(
+            f"the meter {asked} would count {differ}", hint=f"List those that compute, as --meter {kind.name}:{few}"
+        )
+    say(f"the meter {asked} counts {differ}: energy per request is that of what it counts")
+    return meter
+
+
+def _devices(meter: Meter) -> int | None:
+    return meter.devices if isinstance(meter, CountsDevices) else None
+
+
+def _compute(count: int) -> str:
+    return "1 computes" if count == 1 else f"{count} compute"
+
+
 def _first(usual: Sequence[str], say: Callable[[str], None], count: int | None) -> Meter | None:
     """The first of the usual meters that is there; else why not is told."""
     reasons = []
@@ -103,13 +138,14 @@ def _first(usual: Sequence[str], say: Callable[[str], None], count: int | None) 
         except MeterProblem as problem:
             reasons.append(f"{asked}: {problem.message}")
             continue
-        there = meter.devices if isinstance(meter, CountsDevices) else 1
-        if count is None or there <= count:
+        there = _devices(meter)
+        if count is None or there is None or there <= count:
             return meter
         meter.close()
-        few = ",".join(str(index) for index in range(count))
+        kind, argument = kind_of(asked)
+        few = kind.listed(argument, count)
         reasons.append(
-            f"{asked}: it would count {there} devices, and {count} compute: say which, as --meter {asked}:{few}"
+            f"{asked}: it would count {there} devices, and {_compute(count)}: say which, as --meter {kind.name}:{few}"
         )
     if not usual:
         reasons.append("the record of what computes is of a whole machine, which a meter at the wall reads")

@@ -25,7 +25,11 @@ class CounterMeter:
     finest_s
         Changes closer than that are not told apart: it is not asked more often [s].
     devices
-        How many it adds up.
+        How many it adds up; None where nothing tells it.
+    least_wrap_j
+        The counter begins anew at its end, which is no less than that [J], and may be seen to before the energy until
+        then is added to what it shows: such a fall is one for a moment only. None where every fall is a reset, after
+        which energy is missing.
     """
 
     def __init__(
@@ -35,14 +39,19 @@ class CounterMeter:
         counters: Callable[[], tuple[float, Sequence[float]]],
         finest_s: float = 0.0,
         *,
-        devices: int = 1,
+        devices: int | None = None,
+        least_wrap_j: float | None = None,
     ) -> None:
-        self.name, self.devices = name, devices
+        self.name = name
+        self.devices: int | None = devices
         self.boundary: Boundary = boundary
         self._counters, self._finest_s = counters, finest_s
         at_s, self._first = counters()
         self._last, self._last_joules = tuple(self._first), 0.0
         self._changes = [at_s]
+        self._least_wrap_j = least_wrap_j
+        self._fell_s: float | None = None
+        self._reset: str | None = None
         self._lock = threading.Lock()
 
     @property
@@ -60,26 +69,46 @@ class CounterMeter:
         Raises
         ------
         MeterProblem
-            A counter fell, or it cannot be read.
+            A counter fell, now or before, or it cannot be read.
         """
         with self._lock:
             return self._read()
 
     def _read(self) -> Reading:
+        if self._reset is not None:
+            raise self._runs_backwards(self._reset)
         at_s, values = self._counters()
-        for device, (before, now) in enumerate(zip(self._last, values, strict=True)):
-            if not (math.isfinite(now) and now >= before):
-                raise MeterProblem(
-                    f"{self.name}: counter {device + 1} of {len(values)} runs backwards, from {before:.6g} J to "
-                    f"{now:.6g} J",
-                    hint="It was reset, by its driver or a restart: measure again.",
-                )
+        self._check_rising(at_s, values)
         joules = math.fsum(now - first for now, first in zip(values, self._first, strict=True))
         if joules > self._last_joules:
             self._changes.append(at_s)
             del self._changes[:-MOST_CHANGES]
         self._last, self._last_joules = tuple(values), joules
         return Reading(at_s, joules)
+
+    def _check_rising(self, at_s: float, values: Sequence[float]) -> None:
+        """Refuse a fall: for ever, however high the counter climbs afterwards, unless it may have come to its end."""
+        falls = [
+            (before - now, f"counter {device} of {len(values)} runs backwards, from {before:.6g} J to {now:.6g} J")
+            for device, (before, now) in enumerate(zip(self._last, values, strict=True), 1)
+            if not (math.isfinite(now) and now >= before)
+        ]
+        if not falls:
+            self._fell_s = None
+            return
+        if self._fell_s is None:
+            self._fell_s = at_s
+        may_end = self._least_wrap_j is not None and at_s - self._fell_s <= LATE_WRAP_S
+        resets = [said for fall_j, said in falls if not (may_end and fall_j >= (self._least_wrap_j or 0.0))]
+        if resets:
+            self._reset = resets[0]
+        raise self._runs_backwards(resets[0] if resets else falls[0][1])
+
+    def _runs_backwards(self, said: str) -> MeterProblem:
+        return MeterProblem(
+            f"{self.name}: {said}",
+            hint="It was reset, by its driver or a restart, and energy is missing: measure again.",
+        )
 
     def close(self) -> None:
         """Nothing is held."""
@@ -107,6 +136,10 @@ class CounterMeter:
             self.read()
             looks += 1
 
+
+LATE_WRAP_S = 10.0
+"""Time after a counter began anew in which the energy until then is added to it; a second, on a machine that is not
+busy [s]."""
 
 MOST_CHANGES = 200
 """Changes that a resolution is taken from, the newest."""

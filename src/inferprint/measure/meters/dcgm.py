@@ -143,6 +143,18 @@ def _open_prometheus(argument: str) -> Meter:
     return _gauge(Source(url, metric, WATTS[unit], only, False), boundary)
 
 
+def _listed_boards(argument: str, count: int) -> str:
+    """The address with the first boards named, where none are."""
+    own, _ = _split(argument, ("gpu",), "dcgm")
+    boards = ",".join(str(index) for index in range(count))
+    return argument if "gpu" in own else f"{argument}{'&' if '?' in argument else '?'}gpu={boards}"
+
+
+def _address(argument: str) -> str:
+    """The address without its query, in which a key may stand."""
+    return address(argument)._replace(query="", fragment="").geturl() if argument else ""
+
+
 def _boundary(text: str) -> Boundary:
     for boundary in BOUNDARIES:
         if boundary == text:
@@ -174,7 +186,8 @@ def _counter(source: Source, boundary: Boundary) -> Meter:
         moment, values = source.values()
         return moment, _same_devices(devices, values, source)
 
-    return CounterMeter(_name(source, len(devices)), boundary, counters, FINEST_S)
+    told = len(devices) if source.devices else None
+    return CounterMeter(_name(source, len(devices)), boundary, counters, FINEST_S, devices=told)
 
 
 def _gauge(source: Source, boundary: Boundary) -> Meter:
@@ -185,7 +198,8 @@ def _gauge(source: Source, boundary: Boundary) -> Meter:
         moment, values = source.values()
         return Power(moment, math.fsum(_same_devices(devices, values, source)))
 
-    return PowerMeter(_name(source, len(devices)), boundary, power, POLL_S)
+    told = len(devices) if source.devices else None
+    return PowerMeter(_name(source, len(devices)), boundary, power, POLL_S, devices=told)
 
 
 def _same_devices(devices: list[str], values: dict[str, float], source: Source) -> list[float]:
@@ -207,6 +221,8 @@ DCGM = MeterKind(
     open=_open_dcgm,
     place=5,
     needs="an address",
+    listed=_listed_boards,
+    address=_address,
 )
 
 PROMETHEUS = MeterKind(
@@ -216,4 +232,5 @@ PROMETHEUS = MeterKind(
     open=_open_prometheus,
     place=6,
     needs="an address",
+    address=_address,
 )

@@ -27,10 +27,10 @@ class Power:
 
 def energy_of(powers: list[Power]) -> list[Reading]:
     """Energy since the first of some powers, by the trapezoid rule."""
-    total, readings = 0.0, [Reading(power.at_s, 0.0) for power in powers[:1]]
+    total, readings = 0.0, [Reading(power.at_s, 0.0, power.watts) for power in powers[:1]]
     for before, after in pairwise(powers):
         total += (before.watts + after.watts) / 2 * (after.at_s - before.at_s)
-        readings.append(Reading(after.at_s, total))
+        readings.append(Reading(after.at_s, total, after.watts))
     return readings
 
 
@@ -59,7 +59,7 @@ class PowerMeter:
     interval_s
         Time between two readings [s].
     devices
-        How many it adds up.
+        How many it adds up; None where nothing tells it.
 
     Raises
     ------
@@ -68,13 +68,20 @@ class PowerMeter:
     """
 
     def __init__(
-        self, name: str, boundary: Boundary, power: Callable[[], Power], interval_s: float, *, devices: int = 1
+        self,
+        name: str,
+        boundary: Boundary,
+        power: Callable[[], Power],
+        interval_s: float,
+        *,
+        devices: int | None = None,
     ) -> None:
-        self.name, self.devices = name, devices
+        self.name = name
+        self.devices: int | None = devices
         self.boundary: Boundary = boundary
         self._power, self._interval_s = power, interval_s
         self._last = self._checked(power())
-        self._readings = [Reading(self._last.at_s, 0.0)]
+        self._readings = [Reading(self._last.at_s, 0.0, self._last.watts)]
         self._changed: list[float] = []
         self._problem: MeterProblem | None = None
         self._lock, self._stopped = threading.Lock(), threading.Event()
@@ -134,7 +141,7 @@ class PowerMeter:
         before = self._last
         joules = self._readings[-1].joules + (before.watts + power.watts) / 2 * (power.at_s - before.at_s)
         with self._lock:
-            self._readings.append(Reading(power.at_s, joules))
+            self._readings.append(Reading(power.at_s, joules, power.watts))
             if power.watts != before.watts:
                 self._changed.append(power.at_s)
         self._last = power

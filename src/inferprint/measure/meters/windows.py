@@ -30,6 +30,9 @@ LONGEST_GAP = 5.0
 MOST_UNSEEN = 0.05
 """Share of a window over which energy may be taken to grow evenly because nothing was read there, or nothing new."""
 
+LEAST_POWERS = 10
+"""Readings of power from which on it stands still where all are the same."""
+
 ReadAs = Literal["record", "power", "counter"]
 """Who read a meter: "record": somebody else, so that a gap is one of the meter; "power", "counter": this package, so
 that a gap may be one of its own looking. A counter misses nothing while nobody looks, power is interpolated."""
@@ -105,11 +108,13 @@ def energy_between(
     Raises
     ------
     MeterProblem
-        The readings run backwards, stand still, have a gap, or do not cover the window; or the window is too short.
+        The readings run backwards, stand still, have a gap, or do not cover the window; power is the same all the time;
+        or the window is too short.
     """
     if not start_s < end_s:
         raise MeterProblem(f"{name}: a window from {start_s:.6g} s to {end_s:.6g} s has no length")
     changes = changes_of(readings, name)
+    _check_power(readings, start_s, end_s, name)
     if len(changes) < 2:
         raise _stands_still(name, changes[0] if changes else None, end_s - start_s)
     spacing = median(later.at_s - earlier.at_s for earlier, later in pairwise(changes))
@@ -157,6 +162,16 @@ def changes_of(readings: Sequence[Reading], name: str = "the meter") -> list[Rea
         elif reading.joules > before.joules:
             changes.append(reading)
     return changes
+
+
+def _check_power(readings: Sequence[Reading], start_s: float, end_s: float, name: str) -> None:
+    """Refuse power that never changes: what is shown is an old value again and again, as real power varies."""
+    shown = [r.watts for r in readings if r.watts is not None and start_s <= r.at_s <= end_s]
+    if len(shown) >= LEAST_POWERS and min(shown) == max(shown):
+        raise MeterProblem(
+            f"{name} stands still: it shows {shown[0]:.6g} W in all {len(shown)} readings of {end_s - start_s:.3g} s",
+            hint="Real power varies a little: check that the meter is on, and that what is read from it is new.",
+        )
 
 
 def _check_covered(changes: Sequence[Reading], last: Reading, start_s: float, end_s: float, name: str) -> None:

@@ -10,7 +10,11 @@ from inferprint.errors import MeterProblem
 from inferprint.measure.meters.base import Boundary, Meter, MeterKind
 from inferprint.measure.meters.counted import CounterMeter
 from inferprint.measure.meters.zeus import imported, zeus_errors
-from inferprint.measure.meters.zeus_gpu import AT_MOST_S, CHANGES, JOULES_PER_MJ, PAUSE_S, chosen
+from inferprint.measure.meters.zeus_gpu import AT_MOST_S, CHANGES, JOULES_PER_MJ, PAUSE_S, chosen, listed
+
+LEAST_WRAP_J = 50e3
+"""No counter of 32 bits ends below 65 kJ, in steps of 15.3 uJ, which are the finest of these processors; what is shown
+falls by that less what was added in the second until Zeus has noticed [J]."""
 
 RIGHTS = (
     "They may be read by root alone: sudo chmod -R a+r /sys/class/powercap/intel-rapl lets everybody until the next "
@@ -32,10 +36,16 @@ def _open(argument: str) -> Meter:
     with zeus_errors("rapl", "the processors"):
         packages = [found.cpus[index] for index in indices]
         memory = all(package.supports_get_dram_energy_consumption() for package in packages)
-    listed = ", ".join(str(index) for index in indices)
-    name = f"processor packages {listed} (RAPL{', with memory' if memory else ''})"
+    shown = ", ".join(str(index) for index in indices)
+    name = f"processor packages {shown} (RAPL{', with memory' if memory else ''})"
     boundary: Boundary = "cpu_package_dram" if memory else "cpu_package"
-    meter = CounterMeter(name, boundary, lambda: _counters(packages, memory, name), devices=len(packages))
+    meter = CounterMeter(
+        name,
+        boundary,
+        lambda: _counters(packages, memory, name),
+        devices=len(packages),
+        least_wrap_j=LEAST_WRAP_J,
+    )
     meter.learn_resolution(CHANGES, AT_MOST_S, PAUSE_S)
     return meter
 
@@ -57,4 +67,5 @@ RAPL = MeterKind(
     example="rapl or rapl:0,1",
     open=_open,
     place=4,
+    listed=listed,
 )

@@ -51,8 +51,8 @@ def _open(devices: Any, argument: str, kind: str, maker: str) -> Meter:
     indices = chosen(argument, len(devices), kind)
     with zeus_errors(kind, f"{maker} accelerators"):
         gpus = [devices.gpus[index] for index in indices]
-        listed = ", ".join(str(index) for index in indices)
-        name = f"{maker} {gpus[0].get_name()} ({listed})"
+        shown = ", ".join(str(index) for index in indices)
+        name = f"{maker} {gpus[0].get_name()} ({shown})"
         counts = all(_counts(gpu) for gpu in gpus)
     if not counts:
         return PowerMeter(name, "gpu_only", lambda: _power(gpus, kind, name), POWER_INTERVAL_S, devices=len(gpus))
@@ -68,6 +68,11 @@ def _counts(gpu: Any) -> bool:
         return bool(gpu.supports_get_total_energy_consumption()) and gpu.get_total_energy_consumption() >= 0
     except missing:
         return False
+
+
+def listed(argument: str, count: int) -> str:
+    """Indices of the first devices, where none are listed."""
+    return argument or ",".join(str(index) for index in range(count))
 
 
 def chosen(argument: str, count: int, kind: str) -> list[int]:
@@ -113,6 +118,7 @@ NVIDIA = MeterKind(
     example="nvidia or nvidia:0,1",
     open=_open_nvidia,
     place=1,
+    listed=listed,
 )
 
 AMD = MeterKind(
@@ -121,4 +127,5 @@ AMD = MeterKind(
     example="amd or amd:0,1",
     open=_open_amd,
     place=2,
+    listed=listed,
 )
