@@ -247,8 +247,6 @@ def test_dates(read, date):
 class TestPower:
     """An energy over the time of its row is a power: 0.3 J a token at 1000 tokens/s are 300 W, of an H100 of 700 W."""
 
-    BOTH = {**SERVED, **ENERGY}
-
     def reasons(self, found):
         """Why the energies were refused; the times stay."""
         assert [item.quantity for item in found.kept] == ["served_time_per_token"]
@@ -260,7 +258,7 @@ class TestPower:
     def test_bounds_of_what_is_taken(self, read):
         least = self.idle_w() / 20
         for watts in (least * 1.001, 1399):
-            found = read({**self.BOTH, "energy_per_output_token_j": repr(watts / 1000)})
+            found = read({**SERVED, **ENERGY, "energy_per_output_token_j": repr(watts / 1000)})
             assert (len(found.kept), found.refused) == (2, [])
 
     @pytest.mark.parametrize(
@@ -271,12 +269,12 @@ class TestPower:
         ],
     )
     def test_power_that_no_accelerator_has(self, read, joules, reason):
-        (found,) = self.reasons(read({**self.BOTH, "energy_per_output_token_j": joules}))
+        (found,) = self.reasons(read({**SERVED, **ENERGY, "energy_per_output_token_j": joules}))
         assert found.startswith(f"energy_per_output_token_j: {float(joules):.3g} J in 0.001 s: {reason}")
         assert found.endswith("is the meter in W?")
 
     def test_power_is_that_of_each_accelerator(self, read):
-        found = read({**self.BOTH, "gpu_count": "8", "energy_per_output_token_j": "3"})
+        found = read({**SERVED, **ENERGY, "gpu_count": "8", "energy_per_output_token_j": "3"})
         assert (len(found.kept), found.refused) == (2, [])
 
     def test_a_prompt_over_its_time(self, read):

@@ -138,9 +138,9 @@ class TestWhose:
 
     def test_another_accelerator(self, tmp_path):
         path = measured(tmp_path / "a.csv", loads_as_rows(LOADS, {"gpu": "A100-SXM4-80GB"}))
-        with pytest.raises(FileProblem, match="rows are on a100_80gb_sxm4, but --gpu is h100_80gb_sxm") as caught:
+        with pytest.raises(FileProblem, match="rows are on a100_80gb_sxm, but --gpu is h100_80gb_sxm") as caught:
             learned(path)
-        assert caught.value.hint == "Give --gpu a100_80gb_sxm4, or measurements on h100_80gb_sxm."
+        assert caught.value.hint == "Give --gpu a100_80gb_sxm, or measurements on h100_80gb_sxm."
 
     def test_more_accelerators(self, tmp_path):
         path = measured(tmp_path / "a.csv", loads_as_rows(LOADS, {"gpu_count": 8}))

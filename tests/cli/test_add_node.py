@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import duckdb
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from tests.calibration.own_rows import LOADS, loads_as_rows, measured, write
 
-from inferprint.catalogue import Catalogue
+from inferprint.calibration.own import OwnForm
+from inferprint.calibration.scores import score
+from inferprint.catalogue import Catalogue, Form
+from inferprint.cli.own import _doubts
 from inferprint.estimate.estimate import CATALOGUE_VARIABLE
 from inferprint.service.app import create_app
 from inferprint.service.settings import Settings
@@ -270,6 +275,74 @@ def test_without_energy_it_says_what_stands_for_it(call, tmp_path):
     assert "energy.served: not fitted: no row measures it; energy is the node's own time" in out
 
 
+class TestDoubts:
+    """A form of the node's own that is bad, or no better than the general one, is written with a note."""
+
+    def made(self, call, tmp_path, path, *arguments):
+        command = (
+            "catalog",
+            "add-node",
+            "mine",
+            "--observations",
+            str(path),
+            *MACHINE,
+            "--catalog",
+            str(tmp_path / "c"),
+        )
+        code, out, err = call(*command, *arguments)
+        assert code == 0, err
+        return out
+
+    def test_a_good_one_has_none(self, call, tmp_path, sweep):
+        assert json.loads(self.made(call, tmp_path, sweep, "--json"))["notes"] == []
+
+    def test_times_without_order(self, call, tmp_path):
+        path = measured(tmp_path / "wild.csv", loads_as_rows(LOADS), noise=2.0)
+        (note,) = json.loads(self.made(call, tmp_path, path, "--json"))["notes"]
+        assert note.startswith("duration.served@mine misses its own loads, each left out in turn, by ")
+        assert "check --gpu, and model, format and lengths of the rows" in note
+        assert f"  {note}\n" in self.made(call, tmp_path, path)
+
+    def test_energy_without_order_is_told_apart_from_the_times(self, call, tmp_path, sweep):
+        """Powers between 8 W and 1.3 kW, in the order of no load."""
+        rows = list(csv.DictReader(sweep.read_text(encoding="utf-8").splitlines()))
+        for index, row in enumerate(rows):
+            watts = 8.0 if index % 3 else 1300.0
+            row["energy_per_output_token_j"] = watts / float(row["system_output_tokens_per_s"])
+        path = write(tmp_path / "wild.csv", rows)
+        (note,) = json.loads(self.made(call, tmp_path, path, "--json"))["notes"]
+        assert note.startswith("energy.served@mine misses its own loads")
+        assert "check --gpu and the meter, --host-active-power-w" in note
+
+    @pytest.mark.parametrize(
+        "own, general, said",
+        [
+            (12.0, 12.0, None),
+            (12.1, 12.0, "by 12.1 % at the median, more than the 12.0 % of the general form: check"),
+            (50.0, 80.0, None),
+            (50.1, 80.0, "by 50.1 % at the median: check"),
+        ],
+    )
+    def test_when_there_is_one(self, own, general, said):
+        ones = np.ones(3)
+        scores = (score(ones, ones * (1 + pct / 100)) for pct in (general, own))
+        form = Form(id="energy.served@mine", quantity="energy", status="own", terms={}, residual={})
+        notes = _doubts([OwnForm(form, 6, ("llama-3-8b",), *scores)])
+        assert [said in note for note in notes] == ([] if said is None else [True])
+
+
+def test_an_accelerators_id_may_be_a_nodes_and_changes_nothing_of_it(call, tmp_path, sweep):
+    place = tmp_path / "c"
+    command = ("catalog", "add-node", "h100_80gb_sxm", "--observations", str(sweep), *MACHINE, "--catalog", str(place))
+    code, _, err = call(*command)
+    assert code == 0, err
+    on_gpu = ("estimate", *REQUEST, "--gpu", "h100_80gb_sxm", "--json")
+    before, after = (json.loads(call(*on_gpu, *more)[1]) for more in ((), ("--catalog", str(place))))
+    assert after["usage_energy_wh"] == before["usage_energy_wh"]
+    on_node = json.loads(call("estimate", *REQUEST, "--node", "h100_80gb_sxm", "--json", "--catalog", str(place))[1])
+    assert (before["versions"]["coefficients"], on_node["versions"]["coefficients"]) == ("fitted", "own")
+
+
 class TestRefusals:
     def refused(self, call, tmp_path, *arguments):
         code, _, err = call("catalog", "add-node", "--catalog", str(tmp_path / "c"), *arguments)
@@ -298,6 +371,26 @@ class TestRefusals:
     def test_an_unknown_accelerator(self, call, tmp_path, sweep):
         err = self.refused(call, tmp_path, "mine", "--observations", str(sweep), "--gpu", "h100_80gb_sxn")
         assert "h100_80gb_sxm" in err
+        assert f"{tmp_path / 'c'}, does not exist" in err
+
+    def test_an_unknown_accelerator_and_a_folder_without_records(self, call, tmp_path, sweep):
+        (tmp_path / "c").mkdir()
+        arguments = ("mine", "--observations", str(sweep), "--gpu", "my_card", "--catalog", str(tmp_path / "c"))
+        code, _, err = call("catalog", "add-node", *arguments)
+        assert code == 2
+        assert "unknown GPU 'my_card'" in err
+        assert f"{tmp_path / 'c'}, holds no records" in err
+
+    def test_an_unknown_accelerator_and_a_folder_with_some(self, call, folder, sweep):
+        arguments = ("mine", "--observations", str(sweep), "--gpu", "my_card", "--catalog", str(folder))
+        code, _, err = call("catalog", "add-node", *arguments)
+        assert code == 2
+        assert "The folder of --catalog" not in err
+
+    def test_rows_of_another_node(self, call, tmp_path):
+        path = measured(tmp_path / "theirs.csv", loads_as_rows(LOADS, {"node_id": "theirs"}))
+        err = self.refused(call, tmp_path, "mine", "--observations", str(path), *MACHINE)
+        assert "no row is of mine: 24 rows of the node theirs" in err
 
     @pytest.mark.parametrize("name", ["../mine", "a b", "-mine", "x" * 65])
     def test_an_id_that_cannot_be_one(self, call, tmp_path, sweep, name):

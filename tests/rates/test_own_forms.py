@@ -107,6 +107,7 @@ def test_energy_of_a_node_of_times_alone_is_between_idle_and_full_power(factor):
     assert watts.min() > 0.5 * gpu.idle_power_w
     assert any("only times were measured on mine" in warning for warning in result.warnings)
     assert any(entry.field.startswith("power over the node's own time, output_tokens") for entry in result.trail)
+    assert not any(entry.field == "engine-age" for entry in result.trail)
 
 
 def test_energy_of_a_node_with_energy_needs_no_power_over_time():
