@@ -22,10 +22,10 @@ from inferprint.measure.client import (
     _Broken,
     _Stream,
     base_of,
-    is_loopback,
     learn,
 )
 from inferprint.measure.load import Budget, ask_patiently
+from inferprint.measure.scrape import is_loopback
 
 
 def ask(url: str, tokens: int = 4, **options) -> Answered | Failed:
@@ -213,7 +213,30 @@ async def _silent_usage(asked: Asked) -> None:
     await asked.finish(None)
 
 
+async def _no_text(asked: Asked) -> None:
+    await asked.begin()
+    await asyncio.sleep(0.1)
+    await asked.finish(asked.max_tokens)
+
+
+def _of_usage(**usage: object):
+    async def behave(asked: Asked) -> None:
+        await asked.begin()
+        await asked.token()
+        await asked.event({"choices": [{"index": 0, "text": "", "finish_reason": "length"}]})
+        await asked.event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, **usage}})
+        await asked.end()
+
+    return behave
+
+
 async def _hang(asked: Asked) -> None:
+    await asyncio.sleep(600)
+
+
+async def _stall(asked: Asked) -> None:
+    await asked.begin()
+    await asked.token()
     await asyncio.sleep(600)
 
 
@@ -234,6 +257,16 @@ async def _hang(asked: Asked) -> None:
         (_too_long, "longer than asked", "9 tokens, 4 were asked for"),
         (_endless, "longer than asked", "4 tokens were asked for"),
         (_silent_usage, "no usage", "reports no usage"),
+        (_of_usage(completion_tokens=-3), "wrong usage", "its usage cannot be: completion_tokens -3"),
+        (_of_usage(completion_tokens="4"), "wrong usage", 'completion_tokens "4"'),
+        (_of_usage(completion_tokens=2.5), "wrong usage", "completion_tokens 2.5"),
+        (_of_usage(prompt_tokens=0), "wrong usage", "prompt_tokens 0"),
+        (
+            _of_usage(prompt_tokens_details={"cached_tokens": 5}),
+            "wrong usage",
+            "cached_tokens 5 of prompt_tokens 3",
+        ),
+        (_of_usage(prompt_cache_hit_tokens=-1), "wrong usage", "cached_tokens -1"),
         (_hang, "timed out", "0.4 s"),
     ],
 )
@@ -244,6 +277,34 @@ def test_failure(behave, kind: str, said: str) -> None:
     assert failed.kind == kind, failed
     assert said in failed.text
     assert "secret" not in failed.text
+
+
+def test_tokens_without_any_text_have_no_times() -> None:
+    """But for those of a character that is not whole yet."""
+    with odd_server(_no_text) as server:
+        failed = ask(server.url, 5)
+        answer = ask(server.url, 2)
+    assert isinstance(failed, Failed)
+    assert failed.kind == "empty answer"
+    assert "no text came for the 5 tokens that the server counts" in failed.text
+    assert isinstance(answer, Answered)
+    assert answer.ttft_s >= 0.1
+
+
+@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None}, {"cached_tokens": 3}])
+def test_usage_that_can_be(details: object) -> None:
+    with odd_server(_of_usage(prompt_tokens_details=details)) as server:
+        answer = ask(server.url)
+    assert isinstance(answer, Answered)
+    assert (answer.n_in, answer.n_out) == (3, 4)
+    assert answer.n_cached == (3 if details == {"cached_tokens": 3} else None)
+
+
+def test_usage_that_cannot_be_is_left_aside_where_chunks_are_counted() -> None:
+    with odd_server(_of_usage(completion_tokens=-3)) as server:
+        answer = ask(server.url, count_chunks=True)
+    assert isinstance(answer, Answered)
+    assert (answer.n_in, answer.n_out) == (None, 1)
 
 
 def test_stall_is_no_timeout() -> None:
@@ -416,12 +477,17 @@ def test_learns_what_a_server_does_not_take() -> None:
         (_redirect, "elsewhere.example"),
         (_silent_usage, "--count-chunks"),
         (_endless, "ignores max_tokens"),
+        (_of_usage(prompt_tokens=-1), "--count-chunks"),
+        (_limit, "a lower --concurrency"),
+        (_hang, "--timeout"),
+        (_stall, "--stall-seconds"),
         (lambda asked: asked.plain(400, "no"), "400: no"),
     ],
 )
 def test_says_why_a_server_cannot_be_measured(behave, hint: str) -> None:
+    times = {_hang: {"timeout_s": 0.4}, _stall: {"stall_s": 0.2}}.get(behave, {})
     with odd_server(behave) as server, pytest.raises(EndpointProblem) as caught:
-        _learn(server.url)
+        _learn(server.url, **times)
     assert hint in str(caught.value)
 
 
@@ -482,6 +548,7 @@ def test_names_of_a_model() -> None:
         ("sglang", {"/server_info": {"version": "0.5.9", "api_key": "hidden"}}, "0.5.9"),
         ("sglang", {"/get_server_info": {"version": "0.4.1"}}, "0.4.1"),
         ("llama.cpp-server", {"/props": {"build_info": "b6123-abcdef"}}, "b6123-abcdef"),
+        ("llama.cpp-server", {"/props": {"build_info": "b0-unknown"}}, None),
         ("vllm", {"/version": {"version": 3}}, None),
         ("vllm", {"/version": "<html>"}, None),
         ("vllm", {}, None),

@@ -28,14 +28,16 @@ from tests.measure.tiny_model import write_tiny_model
 from inferprint import Catalogue
 from inferprint.calibration.observations import read_files
 from inferprint.cli.commands import app
-from inferprint.errors import EndpointProblem, FileProblem, InvalidInput, MeterProblem
+from inferprint.errors import DoesNotFit, EndpointProblem, FileProblem, InvalidInput, MeterProblem
 from inferprint.measure.client import Answered, Client, Target, base_of
 from inferprint.measure.endpoint import Outcome, Summary, Sweep, Watch
 from inferprint.measure.load import Steady
 from inferprint.measure.meters.base import Reading
+from inferprint.measure.meters.wall_csv import WallMeter
+from inferprint.measure.meters.windows import Window
 from inferprint.measure.observations import ObservationWriter, Row
 from inferprint.measure.plan import Point, SweepPlan
-from inferprint.measure.rows import Subject, point_row
+from inferprint.measure.rows import Subject, energy_of, point_row
 from inferprint.measure.verdicts import Waiting
 
 SUBJECT = Subject("llama-3.1-8b", "h100_80gb_sxm", 1, engine="llama.cpp")
@@ -534,10 +536,56 @@ def test_short_answers_are_kept_as_they_are(tmp_path: Path) -> None:
         await asked.answer(min(asked.max_tokens, 6 + asked.number % 2))
 
     with odd_server(behave) as server:
-        row = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(20,))).row
-    assert row.n_out_tokens == 6.5
-    assert row.note is not None
-    assert "8 of 8 answers ended before 20 tokens" in row.note
+        run = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(6, 8, 20, 30)))
+    assert [row.n_out_tokens for row in run.rows] == [6, 6.5, 6.5, 6.5]
+    assert "8 of 8 answers ended before 20 tokens" in (run.rows[2].note or "")
+    fewer, far_fewer = (note for note in run.said if "than asked" in note)
+    assert "answers of 1 x (20 in, 8 out) have fewer tokens than asked, 6.5 in the mean, as 8 of 8 ended" in fewer
+    assert "llama.cpp ends an answer where the context of its slot is full" in fewer
+    assert "answers of 1 x (20 in, 20 out) have far fewer tokens than asked, 6.5 in the mean" in far_fewer
+
+
+def test_a_few_answers_that_end_early_are_not_told_of(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.answer(asked.max_tokens - (asked.number % 3 == 0))
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(20,)))
+    assert "answers ended before 20 tokens" in (run.row.note or "")
+    assert not any("than asked" in note for note in run.said)
+
+
+def test_a_length_is_given_up_after_several_failures_alone(tmp_path: Path) -> None:
+    """Every second request fails, so that the first of each length does, and the first with a prefix."""
+
+    async def behave(asked: Asked) -> None:
+        await (asked.plain(500, "broken") if asked.number % 2 else asked.answer(first_s=0.2))
+
+    with odd_server(behave) as server:
+        plan = plan_of(prompt_tokens=(20, 30), answer_tokens=(1,), requests_per_point=4)
+        run = Run(server.url, tmp_path / "own.csv", plan)
+    assert [row.n_in_tokens for row in run.rows] == [20, 30]
+    assert run.summary.answered + run.summary.failures["server error"] == run.summary.sent == len(server.asked)
+
+
+def test_a_length_that_always_fails_is_asked_for_three_times(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await (asked.plain(500, "broken") if asked.words == 30 else asked.answer())
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(20, 30)))
+    assert run.reasons == ["3 of 3 requests failed: 3 x server error (500: broken)"]
+    assert sum(asked.words == 30 for asked in server.asked) == 3
+
+
+def test_a_length_that_is_refused_is_asked_for_once(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await (asked.plain(413, "too long") if asked.words == 30 else asked.answer())
+
+    with odd_server(behave) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of(prompt_tokens=(20, 30)))
+    assert run.reasons == ["the server refuses 30 + 4 tokens: 413: too long"]
+    assert sum(asked.words == 30 for asked in server.asked) == 1
 
 
 async def _without_usage(asked: Asked) -> None:
@@ -609,6 +657,17 @@ def test_a_server_without_a_list_is_asked_for_what_was_named(tmp_path: Path) -> 
     assert run.row
 
 
+@pytest.mark.parametrize("page", [None, "<html>hello</html>", b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"])
+def test_a_server_without_a_list_is_asked_for_the_name_of_the_catalogue_and_that_is_said(
+    tmp_path: Path, page: object
+) -> None:
+    with odd_server(lambda asked: asked.answer(), {"/v1/models": page}) as server:
+        run = Run(server.url, tmp_path / "own.csv", plan_of())
+    (note,) = [note for note in run.said if "lists no models" in note]
+    assert "it is asked for 'llama-3.1-8b'; --served-model names another" in note
+    assert {asked.body["model"] for asked in server.asked} == {"llama-3.1-8b"}
+
+
 def test_an_only_model_of_another_name_is_not_taken_for_the_named_one(tmp_path: Path) -> None:
     with (
         odd_server(lambda asked: asked.answer()) as server,
@@ -622,9 +681,10 @@ def test_serving_software_is_that_of_the_server(real: RealServer, tmp_path: Path
     run = Run(real.url, tmp_path / "own.csv", plan_of(), subject=replace(SUBJECT, engine=None))
     with urllib.request.urlopen(f"{real.url}/props", timeout=60) as answer:
         build = json.load(answer)["build_info"]
-    assert (run.row.engine, run.row.engine_version) == ("llama.cpp-server", build)
+    version = None if "unknown" in build else build
+    assert (run.row.engine, run.row.engine_version) == ("llama.cpp-server", version)
     assert any("the engine is taken to be llama.cpp-server" in note for note in run.summary.notes)
-    assert any(build in note for note in run.summary.notes)
+    assert any(build in note for note in run.summary.notes) is (version is not None)
 
 
 @pytest.mark.parametrize(
@@ -724,6 +784,42 @@ def test_spread_lengths_and_a_busy_client() -> None:
     assert "the client computed 80% of the time" in note_of(steady(2.0, client_share=0.8))
 
 
+@pytest.mark.parametrize("boundary", ["gpu_only", "system_wall_ac"])
+@pytest.mark.parametrize(
+    "concurrency, idle_w, joules, said",
+    [
+        # 40 requests of 0.2 s in 10 s, so that the client pauses for 0.05 s after each.
+        (1, 50.0, 100 * 0.25 - 50 * 0.05, "were 20.0% of the time: the idle power in them is not in the energy"),
+        (1, 120.0, 100 * 0.2, "is not in the energy"),  # no pause draws more than the mean
+        (1, None, 100 * 0.25, "were 20.0% of the time: their energy is in it, as no idle power is known"),
+        (2, 50.0, 100 * 0.2 / 0.8, ""),
+    ],
+)
+def test_energy_of_a_single_request_is_without_the_pauses(
+    boundary: Any, concurrency: int, idle_w: float | None, joules: float, said: str
+) -> None:
+    window = Steady(0.0, 10.0, 40 * (Answered(0.0, 0.1, 0.2, 5, 100, 0, 5, 5, 5),), 0.8, 0.0, 1, 0.1)
+    point = Point(concurrency, 100, 5)
+    row = energy_of(
+        point_row("1", SUBJECT, point, window, []), point, window, Window(0.0, 10.0, 1000.0, 0.1), boundary, idle_w
+    )
+    assert row.energy_per_request_j == pytest.approx(joules)
+    assert row.energy_per_output_token_j == pytest.approx(joules / 5)
+    assert (row.avg_gpu_power_w_all_gpus or row.avg_system_power_w) == pytest.approx(100)
+    assert ("pauses between requests" in (row.note or "")) is bool(said)
+    assert said in (row.note or "")
+
+
+def test_short_pauses_are_not_said() -> None:
+    window = Steady(0.0, 10.0, 40 * (Answered(0.0, 0.1, 0.25, 5, 100, 0, 5, 5, 5),), 0.99, 0.0, 1, 0.1)
+    point = Point(1, 100, 5)
+    row = energy_of(
+        point_row("1", SUBJECT, point, window, []), point, window, Window(0.0, 10.0, 1000.0, 0.1), "gpu_only", 50.0
+    )
+    assert "pauses" not in (row.note or "")
+    assert row.energy_per_request_j == pytest.approx(25 - 50 * 0.01 * 0.25)
+
+
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 
@@ -792,6 +888,14 @@ def test_energy_of_the_steady_window(tmp_path: Path) -> None:
     assert not any("no meter" in note for note in run.summary.notes)
 
 
+def test_energy_of_short_requests_is_that_of_their_own_time(tmp_path: Path) -> None:
+    """At 100 W with and without work, whatever this client needs between two requests."""
+    with odd_server(lambda asked: asked.answer(first_s=0.015)) as server:
+        row = Run(server.url, tmp_path / "own.csv", plan_of(answer_tokens=(1,)), meter=FakeMeter()).row
+    assert row.duration_s is not None
+    assert row.energy_per_request_j == pytest.approx(100 * row.duration_s, rel=0.03)
+
+
 class TokenMeter(FakeMeter):
     """A counter of 1 J for each token that a server makes."""
 
@@ -847,6 +951,142 @@ def test_a_meter_that_cannot_be_right_leaves_times(tmp_path: Path, watts: float,
     assert row.ttft_s
 
 
+class LostMeter(FakeMeter):
+    """A counter that raises for ever after it was reset."""
+
+    is_lost = False
+
+    def reset(self) -> None:
+        self.is_lost = True
+
+    def read(self) -> Reading:
+        if self.is_lost:
+            raise MeterProblem("a made-up meter runs backwards", hint="Measure again.")
+        return super().read()
+
+
+def given_up_of(run: Run) -> str:
+    """The one note that says that energy is given up, beside which nothing else says that there is none."""
+    (note,) = [note for note in run.said if "no energy" in note or "energy is given up" in note]
+    return note
+
+
+@pytest.mark.parametrize("kind", [FakeMeter, LostMeter])
+def test_energy_is_given_up_once_with_a_counter_that_was_reset(tmp_path: Path, kind: type[FakeMeter]) -> None:
+    meter = kind(resolution_s=0.02)
+
+    async def behave(asked: Asked) -> None:
+        if asked.max_tokens == 4:
+            meter.reset() if asked.number % 2 else None
+        await asked.answer(first_s=0.02)
+
+    with odd_server(behave) as server:
+        plan = plan_of(answer_tokens=(3, 4, 5, 6), requests_per_point=4)
+        run = Run(server.url, tmp_path / "own.csv", plan, meter=meter)
+    assert [row.energy_per_request_j is None for row in run.rows] == [False, True, True, True]
+    assert "runs backwards" in given_up_of(run)
+    assert all("no energy: " in (row.note or "") and "runs backwards" in (row.note or "") for row in run.rows[1:])
+    assert [row.n_repeats for row in run.rows[2:]] == [4, 4]  # which do not wait for the meter
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def write_oops(path: Path) -> None:
+    with path.open("a") as stream:
+        stream.write("oops\n")
+
+
+def write_back_in_time(path: Path) -> None:
+    with path.open("a") as stream:
+        stream.write(f"{time.time() - 5:.6f},90\n")
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[threading.Event]:
+    """A file of a wall meter that grows until an event."""
+    stop, began = threading.Event(), threading.Event()
+    path.write_text("time,watts\n")
+
+    def write() -> None:
+        number = 0
+        while not stop.wait(0.02):
+            with path.open("a") as stream:
+                stream.write(f"{time.time():.6f},{100 + number % 3}\n")
+            number += 1
+            began.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert began.wait(60)
+    try:
+        yield stop
+    finally:
+        stop.set()
+        writer.join()
+
+
+@pytest.mark.parametrize(
+    "damage, said, hint",
+    [
+        (remove, "cannot read", "Leave the file where it is"),
+        (write_oops, "'oops' has no time or no power", "A line: "),
+        (write_back_in_time, "is not after the line before", "Sort the lines by time"),
+    ],
+)
+def test_a_file_that_breaks_costs_the_energy_alone(tmp_path: Path, damage: Any, said: str, hint: str) -> None:
+    path, broken = tmp_path / "wall.csv", threading.Event()
+
+    with growing(path) as stop:
+
+        async def behave(asked: Asked) -> None:
+            if asked.max_tokens == 4 and not broken.is_set():
+                broken.set()
+                stop.set()
+                await asyncio.sleep(0.2)
+                damage(path)
+            await asked.answer(first_s=0.02)
+
+        with odd_server(behave) as server:
+            plan = plan_of(answer_tokens=(3, 4, 5), requests_per_point=4)
+            run = Run(server.url, tmp_path / "own.csv", plan, meter=WallMeter(path))
+    assert [row.n_out_tokens for row in run.rows] == [3, 4, 5]
+    assert [row.energy_per_request_j is None for row in run.rows] == [False, True, True]
+    assert not run.summary.stopped
+    note = given_up_of(run)
+    assert said in note
+    assert hint in note
+    assert all("no energy: " in (row.note or "") and said in (row.note or "") for row in run.rows[1:])
+
+
+@pytest.mark.parametrize(
+    "seconds, max_requests, option",
+    [(60.0, 60, "--max-requests"), (0.6, 2000, "--seconds"), (60.0, 2000, "--requests")],
+)
+def test_windows_that_are_too_short_are_told_of_once_with_the_option(
+    tmp_path: Path, seconds: float, max_requests: int, option: str
+) -> None:
+    class Slower(FakeMeter):
+        """It shows a new value every 0.4 s, and seems finer until the end of a window is looked at."""
+
+        def read(self) -> Reading:
+            now = time.monotonic()
+            step = 0.4 * ((now - self.begun) // 0.4)
+            return Reading(now, self.watts * step)
+
+    with odd_server(lambda asked: asked.answer(first_s=0.01)) as server:
+        plan = plan_of(answer_tokens=(3, 4), max_requests=max_requests, seconds_per_point=seconds)
+        meter = Slower(resolution_s=0.02 if option != "--max-requests" else 0.4)
+        run = Run(server.url, tmp_path / "own.csv", plan, meter=meter)
+    assert [row.energy_per_request_j for row in run.rows] == [None, None]
+    assert all("are too short for a meter" in (row.note or "") for row in run.rows)
+    (note,) = [note for note in run.said if "are too short" in note]
+    assert note.startswith("no energy for 1 x (20 in, 3 out): ")
+    assert option in note
+    assert "Other rows without energy say why themselves" in note
+
+
 @pytest.mark.parametrize(
     "meter, said",
     [
@@ -881,9 +1121,8 @@ def test_a_point_that_waits_for_its_meter_leaves_the_others_theirs(tmp_path: Pat
     assert run.summary.sent == 100
     assert not run.summary.stopped
     assert all("stands still" in (row.note or "") for row in run.rows)
-    assert [note for note in run.said if "--max-requests" in note] == [
-        "requests of a point were used up before its meter had resolved it: allow more with --max-requests"
-    ]
+    (note,) = [note for note in run.said if "--max-requests" in note]
+    assert "Its requests were used up before the meter had resolved it: allow more with --max-requests" in note
 
 
 def test_progress_counts_what_a_meter_needs(tmp_path: Path) -> None:
@@ -992,7 +1231,7 @@ def test_keys_that_the_server_repeats_are_not_shown(tmp_path: Path) -> None:
         (["http://localhost:1", "--concurrency", "0"], "--concurrency: 0 "),
         (["http://localhost:1", "--prompt-tokens", "0"], "--prompt-tokens: 0 "),
         (["http://localhost:1", "--answer-tokens", "0"], "--answer-tokens: 0 "),
-        (["http://localhost:1", "--cached-share", "1"], "--cached-share: "),
+        (["http://localhost:1", "--cached-share", "0,1.5"], "--cached-share: 1.5 is no share"),
         (["http://localhost:1", "--seconds", "0"], "--seconds: 0 "),
         (["http://localhost:1", "--max-seconds", "-1"], "--max-seconds: -1 "),
         (["http://localhost:1", "--timeout", "0"], "--timeout: 0 s"),
@@ -1007,6 +1246,7 @@ def test_keys_that_the_server_repeats_are_not_shown(tmp_path: Path) -> None:
         (["http://localhost:1", "--node", "my box"], "--node: 'my box' cannot be"),
         (["http://localhost:1", "--node", "general"], "--node: 'general' cannot be"),
         (["ftp://localhost:1"], "no address"),
+        (["http://localhost:1", "--model", "flux.1-dev"], "--model: flux.1-dev is a model for image, which writes no"),
     ],
 )
 def test_refused_before_anything_is_sent(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -1014,6 +1254,58 @@ def test_refused_before_anything_is_sent(tmp_path: Path, arguments: list[str], s
     assert isinstance(result.exception, InvalidInput), result.output
     assert said in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    large = ["http://localhost:1", "--out", str(tmp_path / "own.csv"), "--model", "llama-3.1-405b"]
+    assert isinstance(command(*large).exception, DoesNotFit)
+    assert isinstance(command(*large, "--gpu-count", "16", "--tensor-parallel", "2").exception, DoesNotFit)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("asked", ["wal:x.csv", "wall", "wall:{}/missing.csv"])
+def test_a_meter_that_is_not_there_is_named_with_its_option(tmp_path: Path, asked: str) -> None:
+    asked = asked.format(tmp_path)
+    result = command("http://localhost:1", "--out", str(tmp_path / "own.csv"), "--meter", asked)
+    assert isinstance(result.exception, MeterProblem)
+    assert result.exception.message.startswith("--meter: ")
+    assert asked.partition(":")[0] in result.exception.message
+
+
+def test_a_meter_elsewhere_is_asked_for_first(tmp_path: Path) -> None:
+    """192.0.2.1 is nobody's: it is not contacted, as nobody is there to say so."""
+    out = str(tmp_path / "own.csv")
+    begun = time.monotonic()
+    result = command("http://localhost:1", "--out", out, "--meter", "dcgm:http://192.0.2.1:9400/metrics")
+    assert isinstance(result.exception, InvalidInput)
+    assert "--meter: http://192.0.2.1:9400/metrics is not on this machine" in str(result.exception)
+    assert time.monotonic() - begun < 8  # asking it would take longer to fail
+
+
+@pytest.mark.parametrize(
+    "model, precision, said",
+    [
+        ("llama-3.1-8b", "bf16", "precision: bf16, as published; --precision says otherwise"),
+        ("llama-3.1-8b-fp8", "fp8", "precision: fp8, as the model's name says"),
+        ("bloomz-7b1", "", ""),
+    ],
+)
+def test_the_usual_precision_is_written_and_said(tmp_path: Path, model: str, precision: str, said: str) -> None:
+    out = tmp_path / "own.csv"
+    with odd_server(lambda asked: asked.answer()) as server:
+        result = command(server.url, *SMALL, "--out", str(out), "--model", model)
+    assert result.exit_code == 0, result.output
+    assert {row["precision_name"] for row in csv.DictReader(out.read_text().splitlines())} == {precision}
+    assert said in result.stderr
+    assert ("precision: " in result.stderr) is bool(said)
+
+
+def test_one_point_is_no_points(tmp_path: Path) -> None:
+    one = ["--concurrency", "1", "--prompt-tokens", "20", "--answer-tokens", "3", "--cached-share", "0"]
+    with odd_server(lambda asked: asked.answer()) as server:
+        result = command(server.url, *one, "--out", str(tmp_path / "own.csv"))
+    assert "1 point against" in result.stderr
+    assert "1 row in " in result.stdout
 
 
 def test_a_file_that_is_there_is_refused_before_the_plan_is_said(tmp_path: Path) -> None:
@@ -1121,7 +1413,7 @@ def test_interrupted_keeps_its_rows(tmp_path: Path, by: signal.Signals, interrup
     ):
         returned, stdout, stderr = ended(process, by, second)
     assert returned == code, stderr
-    assert f"interrupted: 1 rows are in {out}" in stderr
+    assert f"interrupted: 1 row is in {out}" in stderr
     shown = json.loads(stdout)
     assert shown["stopped"] == "interrupted"
     assert len(shown["rows"]) == 1
@@ -1143,5 +1435,8 @@ def test_interrupted_before_the_first_row_names_no_rows(tmp_path: Path, answered
     assert returned == 130, stderr
     assert f"interrupted: nothing was measured, and nothing is written to {out}" in stderr
     assert "rows are in" not in stderr
-    assert json.loads(stdout)["observations"] is None
+    shown = json.loads(stdout)
+    assert shown["observations"] is None
+    counts = {name: shown["requests"][name] for name in ("sent", "answered", "under_way", "failed")}
+    assert counts == {"sent": answered + 1, "answered": answered, "under_way": 1, "failed": {}}
     assert not list(tmp_path.iterdir())

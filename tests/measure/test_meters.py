@@ -692,8 +692,17 @@ def test_a_wall_meter_that_is_still_writing(tmp_path: Path) -> None:
     assert meter.read().joules == pytest.approx(200.0)
     assert meter.read().at_s == now + meter.clock_s
     path.unlink()
-    with pytest.raises(MeterProblem, match="cannot read"):
+    with pytest.raises(MeterProblem, match=r"cannot read.*\n  Leave the file where it is"):
         meter.read()
+    assert meter.resolution_s == pytest.approx(1.0)  # as it was
+
+
+@pytest.mark.parametrize("hours, said", [(1, "3,600 s after the beginning"), (-1, "ends 3,410 s after its last value")])
+def test_a_wall_meter_that_writes_local_time(tmp_path: Path, hours: int, said: str) -> None:
+    meter = WallMeter(written(tmp_path / "wall.csv", iso=True), clock_s=3600 * hours - BEGIN)
+    with pytest.raises(MeterProblem, match=said) as error:
+        energy_between(meter.readings(), 0.0, 10.0, name=meter.name)
+    assert "They are to be in UTC, or to name their offset" in error.value.hint
 
 
 @pytest.mark.parametrize(
@@ -707,6 +716,9 @@ def test_a_wall_meter_that_is_still_writing(tmp_path: Path) -> None:
         ("time,watts\n10,5\n10,6\n", "line 3: 10 with 6 W is not after"),
         ("time,watts\n10,-5\n", "shows -5 W"),
         ("time,watts\n10,nan\n", "shows nan W"),
+        ("time,watts\n10,5\noops\n", "line 3: 'oops' has no time or no power: 1 of 2 columns"),
+        ("time,watts\n10,42,5\n", "line 2: '10,42,5' has no time or no power: 3 values for 2 columns"),
+        ('time,watts\n10,"42,5"\n', "'42,5' is no number of watts\n.*a decimal point"),
     ],
 )
 def test_a_file_that_is_no_record_of_a_wall_meter(tmp_path: Path, text: str, said: str) -> None:

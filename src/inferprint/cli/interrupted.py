@@ -43,6 +43,9 @@ def ended_by(run: Callable[[], object]) -> int:
 def exit_early(number: int, rows: int, out: Path) -> None:
     """Say what is kept of work that a signal ended, and end as a shell shows that; nothing where none did."""
     if number:
-        kept = f"{rows} rows are in {out}" if rows else f"nothing was measured, and nothing is written to {out}"
+        from inferprint.calibration.words import counted
+
+        there = f"{counted(rows, 'row')} {'is' if rows == 1 else 'are'} in {out}"
+        kept = there if rows else f"nothing was measured, and nothing is written to {out}"
         print(f"interrupted: {kept}", file=sys.stderr)
         sys.exit(128 + number)

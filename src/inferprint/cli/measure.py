@@ -7,16 +7,18 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from inferprint.calibration.words import counted
+from inferprint.cli.elsewhere import ask_first, ask_for_meter
 from inferprint.cli.interrupted import ended_by, exit_early
 from inferprint.cli.lazy import LazyGroup
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
-from inferprint.errors import FileProblem, InvalidInput, UnknownName
+from inferprint.errors import FileProblem, InvalidInput, MeterProblem, UnknownName
 
 if TYPE_CHECKING:
     from inferprint.catalogue import Catalogue
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from inferprint.measure.rows import Subject
 
 FROM_ENVIRONMENT = "env:"
+TEXT = "text"
+"""What models that write tokens are for."""
 
 OPTIONS = {
     "concurrencies": "--concurrency",
@@ -131,7 +135,7 @@ def _counts(flag: str, text: str) -> Callable[[Callable[..., None]], Callable[..
 @click.option("--idle-seconds", type=float, default=10.0, show_default=True, help="Metering before the load.")
 @click.option("--source", default="own", show_default=True, help="Name of the rows' source.")
 @click.option("--seed", help="Of the prompts; by default no two runs share any.")
-@click.option("--yes", is_flag=True, help="Send without asking to a server that is not on this machine.")
+@click.option("--yes", is_flag=True, help="Send, and read a meter, without asking where it is not on this machine.")
 @click.option("--out", metavar="FILE", required=True, type=click.Path(path_type=Path), help="Observations to write.")
 @click.option("--append", "add", is_flag=True, help="Add to a file that is there.")
 @CATALOG
@@ -143,19 +147,20 @@ def endpoint_command(url: str, out: Path, add: bool, yes: bool, as_json: bool, *
     rows so far. Failed requests are counted by kind and are in no time.
     """
     _need_httpx()
-    from inferprint.measure.client import base_of, is_loopback
+    from inferprint.measure.client import base_of
     from inferprint.measure.endpoint import Sweep
     from inferprint.measure.observations import ObservationWriter
+    from inferprint.measure.scrape import is_loopback
 
     base = base_of(url)
     with _options_named():
         plan, subject, client = _plan_of(options), _subject_of(options), _client_of(base, options)
     here = is_loopback(base)
     # A file that is there already is refused before anything else is said.
-    with ObservationWriter(out, add=add) as writer, _meter_of(options, subject, here) as meter:
+    with ObservationWriter(out, add=add) as writer, _meter_of(options, subject, here, yes) as meter:
         _announce(base, plan, metered=meter is not None)
         if not here and not yes:
-            _ask(base)
+            ask_first("url", base, f"Send them to {base}?")
         with _watch() as watch:
             sweep = Sweep(
                 client,
@@ -220,8 +225,8 @@ def _subject_of(options: dict[str, Any]) -> Subject:
     from inferprint.rates.engines import find_engine
 
     catalogue = catalogue_of(options["catalog"])
-    resolve_model(catalogue, options["model_id"])
-    precision = options["precision"]
+    match = resolve_model(catalogue, options["model_id"])
+    precision = options["precision"] or match.precision_hint or match.model.native_precision
     count, share = options["gpu_count"], options["tensor_parallel"]
     if share is not None and count % share:
         raise InvalidInput(
@@ -229,7 +234,7 @@ def _subject_of(options: dict[str, Any]) -> Subject:
             f"{share} of {count} accelerators cannot share each copy",
             hint="Give a divisor of --gpu-count, which is all that serve.",
         )
-    return Subject(
+    subject = Subject(
         model_id=options["model_id"],
         gpu=resolve_gpu(catalogue, options["gpu"]).id,
         gpu_count=count,
@@ -240,6 +245,32 @@ def _subject_of(options: dict[str, Any]) -> Subject:
         node_id=_node_of(catalogue, options["node_id"]),
         source=options["source"],
     )
+    _check_fits(catalogue, subject)
+    if subject.precision_name and not options["precision"]:
+        how = "as the model's name says" if match.precision_hint else "as published"
+        print(f"precision: {subject.precision_name}, {how}; --precision says otherwise", file=sys.stderr)
+    return subject
+
+
+def _check_fits(catalogue: Catalogue, subject: Subject) -> None:
+    """Refuse before anything is sent what no row could be scored of: see `validate`."""
+    from inferprint.rates import MachineSetup, resolve_machine
+
+    card = resolve_machine(
+        catalogue,
+        MachineSetup(
+            model_id=subject.model_id,
+            gpu_id=subject.gpu,
+            gpu_count=subject.gpu_count,
+            replica_gpu_count=subject.tensor_parallel or subject.gpu_count,
+            batch_size=1.0,
+            precision=subject.precision_name,
+            engine=subject.engine,
+        ),
+    )
+    if card.modality.name != TEXT:
+        what = f"{subject.model_id} is a model for {card.modality.name}, which writes no tokens"
+        raise InvalidInput("--model", what, hint="Name the model that the server has: inferprint catalog models.")
 
 
 def _node_of(catalogue: Catalogue, name: str | None) -> str | None:
@@ -307,35 +338,37 @@ def _from_environment(name: str, flag: str) -> str:
 
 
 @contextmanager
-def _meter_of(options: dict[str, Any], subject: Subject, here: bool) -> Iterator[Meter | None]:
+def _meter_of(options: dict[str, Any], subject: Subject, here: bool, yes: bool) -> Iterator[Meter | None]:
     """The meter that was asked for, or one that this machine has where it is the one that serves."""
     from inferprint.measure.meters.chosen import metered, usual_meters
 
+    asked = options["meter_asked"]
     usual = usual_meters(catalogue_of(options["catalog"]).gpus[subject.gpu])
-    with metered(
-        options["meter_asked"],
+    opened = metered(
+        asked,
         usual,
         lambda text: print(text, file=sys.stderr),
         here=here,
         count=subject.gpu_count,
-    ) as meter:
+        ask=None if yes else ask_for_meter,
+    )
+    with ExitStack() as stack:
+        try:
+            meter = stack.enter_context(opened)
+        except MeterProblem as problem:
+            raise MeterProblem(f"--meter: {problem.message}", hint=problem.hint) from problem
         yield meter
 
 
 def _announce(base: str, plan: SweepPlan, *, metered: bool) -> None:
     more = ", and what the meter needs" if metered else ""
+    points, usual = counted(len(plan.points()), "point"), counted(plan.usual_requests, "request")
     print(
-        f"{len(plan.points())} points against {base}: about {plan.usual_requests:,} requests{more}; at most "
+        f"{points} against {base}: about {usual}{more}; at most "
         f"{plan.most_requests(metered=metered):,} with {plan.most_tokens(metered=metered):,} tokens, "
         f"in {plan.max_seconds:,.0f} s",
         file=sys.stderr,
     )
-
-
-def _ask(base: str) -> None:
-    if not sys.stdin.isatty():
-        raise InvalidInput("url", f"{base} is not on this machine, and nobody is there to ask", hint="Add --yes.")
-    click.confirm(f"Send them to {base}?", abort=True, err=True)
 
 
 @contextmanager
@@ -367,10 +400,22 @@ def _show(summary: Summary, out: Path, as_json: bool) -> None:
         times = (ttft_ms, row.itl_ms, row.duration_s, row.system_output_tokens_per_s)
         values = (row.concurrency, *lengths, *times, row.energy_per_request_j, row.energy_per_output_token_j)
         print("".join(f"{'-' if value is None else f'{value:,.4g}':>11}" for value in values))
-    failed = ", ".join(f"{count} {kind}" for kind, count in summary.failures.items())
-    print(f"{summary.sent:,} requests sent, {summary.answered:,} answered" + (f", failed: {failed}" if failed else ""))
+    print(_requests(summary))
     if summary.stopped:
-        left = len(summary.not_measured)
-        print(f"stopped: {summary.stopped}; {left} points not measured", file=sys.stderr)
+        left = counted(len(summary.not_measured), "point")
+        print(f"stopped: {summary.stopped}; {left} not measured", file=sys.stderr)
     if summary.rows:
-        print(f"{len(summary.rows)} rows in {out}")
+        print(f"{counted(len(summary.rows), 'row')} in {out}")
+
+
+def _requests(summary: Summary) -> str:
+    """What became of the requests."""
+    failed = ", ".join(f"{count:,} {kind}" for kind, count in summary.failures.items())
+    parts = [
+        f"{counted(summary.sent, 'request')} sent, {summary.answered:,} answered",
+        f"{summary.under_way:,} under way" if summary.under_way else "",
+        f"{summary.told_to_wait:,} told to wait" if summary.told_to_wait else "",
+        f"{summary.sent_again:,} sent again" if summary.sent_again else "",
+        f"failed: {failed}" if failed else "",
+    ]
+    return ", ".join(filter(None, parts))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -35,6 +34,7 @@ Kind = Literal[
     "empty answer",
     "longer than asked",
     "no usage",
+    "wrong usage",
 ]
 """Ways in which a request fails."""
 
@@ -82,6 +82,12 @@ VERSIONS = {
 """Where serving software tells its version: paths beside /v1, and the field of what is there."""
 
 LONGEST_VERSION = 64
+NO_VERSION = "unknown"
+"""In place of a version where a server was built without one, as llama.cpp's "b0-unknown"."""
+
+HELD_BACK_TOKENS = 4
+"""Tokens that may have no text yet, as the bytes of a character have until the last of them."""
+
 LONGEST_SHOWN = 300
 """Characters that are shown of what a server says."""
 
@@ -237,15 +243,6 @@ def base_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path if path.endswith('/v1') else path + '/v1'}"
 
 
-def is_loopback(base: str) -> bool:
-    """Whether an address is of this machine."""
-    host = urlsplit(base).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 class Client:
     """Sends requests to one server and to nowhere else: no redirects, no proxies.
 
@@ -259,6 +256,11 @@ class Client:
         Take chunks with content for tokens where the server reports no usage.
     ca_file
         Certificates to trust in place of the usual ones.
+
+    Attributes
+    ----------
+    asked, dropped
+        Requests that were sent, and those of them that were given up before they had ended.
     """
 
     def __init__(
@@ -273,6 +275,7 @@ class Client:
         self.target = target
         self.dialect = Dialect()
         self.timeout_s, self.stall_s = timeout_s, stall_s
+        self.asked = self.dropped = 0
         self._count_chunks, self._secrets = count_chunks, _secrets_of(target)
         try:
             verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
@@ -324,7 +327,7 @@ class Client:
         # "vllm-0.11" is vLLM of some age.
         for path, name in VERSIONS.get(engine.split("-", maxsplit=1)[0], ()):
             found = (await self._told(self.target.base.removesuffix("/v1") + path)).get(name)
-            if isinstance(found, str) and found.strip():
+            if isinstance(found, str) and found.strip() and NO_VERSION not in found:
                 return self.shown(found.encode())[:LONGEST_VERSION]
         return None
 
@@ -344,6 +347,14 @@ class Client:
 
     async def ask(self, prompt: str, answer_tokens: int) -> Answered | Failed:
         """One request and its answer. It raises nothing but what cancels it."""
+        self.asked += 1
+        try:
+            return await self._asked(prompt, answer_tokens)
+        except asyncio.CancelledError:
+            self.dropped += 1
+            raise
+
+    async def _asked(self, prompt: str, answer_tokens: int) -> Answered | Failed:
         stream, wire = _Stream(answer_tokens, self.shown), _Wire()
         body = self._body(prompt, answer_tokens)
         request = self._http.build_request("POST", self.target.url, content=body, extensions={"trace": wire})
@@ -423,26 +434,40 @@ class Client:
 
     def _result(self, stream: _Stream, started: float) -> Answered | Failed:
         """What a stream that ended holds."""
-        now = time.monotonic()
+        try:
+            return self._complete(stream, started)
+        except _Broken as broken:
+            return Failed(broken.kind, broken.text, started, time.monotonic())
+
+    def _complete(self, stream: _Stream, started: float) -> Answered:
+        """The answer of a stream that ended; `_Broken` where it is none."""
         if not stream.events:
-            return Failed(
-                "not a stream", f"status 200 with '{self.shown(stream.rest)}' in place of a stream", started, now
-            )
+            raise _Broken("not a stream", f"status 200 with '{self.shown(stream.rest)}' in place of a stream")
         if not stream.finish and not stream.complete:
-            return Failed("cut off", f"the stream ended in the middle, after {stream.chunks} chunks", started, now)
-        n_out = stream.count("completion_tokens")
-        if n_out is None and self._count_chunks:
-            n_out = stream.chunks
+            raise _Broken("cut off", f"the stream ended in the middle, after {stream.chunks} chunks")
+        usage = self._usage(stream)
+        n_out = usage.n_out
         if n_out is None:
-            return Failed("no usage", "the server reports no usage in its last chunk", started, now)
+            raise _Broken("no usage", "the server reports no usage in its last chunk")
         first = stream.first if stream.first is not None else stream.ended
         last = stream.ended if stream.ended is not None else stream.last
         if n_out == 0 or first is None or last is None:
-            return Failed("empty answer", "the answer has no token", started, now)
+            raise _Broken("empty answer", "the answer has no token")
+        if not stream.chunks and n_out > max(stream.pieces, HELD_BACK_TOKENS):
+            text = f"no text came for the {n_out} tokens that the server counts: nothing tells when they came"
+            raise _Broken("empty answer", text)
         if n_out > stream.asked:
-            return Failed("longer than asked", f"{n_out} tokens, {stream.asked} were asked for", started, now)
-        n_in, n_cached = stream.count("prompt_tokens"), stream.cached()
-        return Answered(started, first, last, stream.asked, n_in, n_cached, n_out, stream.chunks, stream.bursts)
+            raise _Broken("longer than asked", f"{n_out} tokens, {stream.asked} were asked for")
+        counts = stream.asked, usage.n_in, usage.n_cached, n_out, stream.chunks, stream.bursts
+        return Answered(started, first, last, *counts)
+
+    def _usage(self, stream: _Stream) -> Usage:
+        """What the server counted; where it did not, or wrongly, chunks in place of tokens where they may be."""
+        wrong = stream.wrong_usage()
+        if wrong and not self._count_chunks:
+            raise _Broken("wrong usage", f"its usage cannot be: {self.shown(wrong.encode())}")
+        usage = Usage() if wrong else stream.usage()
+        return replace(usage, n_out=stream.chunks) if usage.n_out is None and self._count_chunks else usage
 
 
 def _served(entry: Mapping[str, Any]) -> Served:
@@ -488,13 +513,28 @@ class _Broken(Exception):
         self.text = text
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as a server counts them: prompt, its cached part, answer; None where it does not say."""
+
+    n_in: int | None = None
+    n_cached: int | None = None
+    n_out: int | None = None
+
+
 class _Stream:
-    """Server-sent events as they come in: when the first and last content came, and what the last chunks said."""
+    """Server-sent events as they come in: when the first and last content came, and what the last chunks said.
+
+    Attributes
+    ----------
+    chunks, pieces
+        Chunks with content, and those that may have had some.
+    """
 
     def __init__(self, asked: int, shown: Callable[[bytes], str]) -> None:
         self.asked, self._shown = asked, shown
         self._rest = bytearray()
-        self.events = self.chunks = self.bursts = 0
+        self.events = self.chunks = self.pieces = self.bursts = 0
         self.first: float | None = None
         self.last: float | None = None
         self.ended: float | None = None
@@ -546,6 +586,7 @@ class _Stream:
             self._choice(choices[0], at)
 
     def _choice(self, choice: Mapping[str, Any], at: float) -> None:
+        self.pieces += 1
         delta = choice.get("delta")
         said = delta if isinstance(delta, dict) else {}
         text = choice.get("text") or said.get("content") or said.get("reasoning_content")
@@ -559,19 +600,41 @@ class _Stream:
         if choice.get("finish_reason"):
             self.finish, self.ended = True, at
 
-    def count(self, name: str) -> int | None:
-        """A count of the usage; None where there is none."""
-        return _count(self._usage.get(name))
+    def usage(self) -> Usage:
+        """The counts of the usage."""
+        counts = {name: value if _is_count(value) else None for name, value in self._said_counts().items()}
+        return Usage(**counts)
 
-    def cached(self) -> int | None:
-        """Cached prompt tokens of the usage; None where they are not reported."""
+    def wrong_usage(self) -> str:
+        """What of the usage cannot be; empty where all of it can."""
+        for name, value in self._said_counts().items():
+            if value is not None and not (_is_count(value) and value >= LEAST_COUNTS[name]):
+                return f"{USAGE_NAMES[name]} {json.dumps(value)}"
+        found = self.usage()
+        if found.n_in is not None and found.n_cached is not None and found.n_cached > found.n_in:
+            return f"cached_tokens {found.n_cached} of prompt_tokens {found.n_in}"
+        return ""
+
+    def _said_counts(self) -> dict[str, Any]:
+        """What the usage has in the place of each count."""
         details = self._usage.get("prompt_tokens_details")
-        found = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-        return found if found is not None else self.count("prompt_cache_hit_tokens")
+        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        return {
+            "n_in": self._usage.get("prompt_tokens"),
+            "n_cached": self._usage.get("prompt_cache_hit_tokens") if cached is None else cached,
+            "n_out": self._usage.get("completion_tokens"),
+        }
 
 
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+USAGE_NAMES = {"n_in": "prompt_tokens", "n_cached": "cached_tokens", "n_out": "completion_tokens"}
+"""What a usage calls each count."""
+
+LEAST_COUNTS = {"n_in": 1, "n_cached": 0, "n_out": 0}
+"""The least that each can be; no prompt is empty."""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _secrets_of(target: Target) -> list[str]:
@@ -683,17 +746,28 @@ def _remarks(dialect: Dialect, limit: str) -> list[str]:
     return said
 
 
+_COUNT_CHUNKS = "With --count-chunks every chunk with content counts as a token; prompt tokens are words then."
+
+HINTS: Mapping[Kind, str] = {
+    "not reached": "Check the address, and that the server is up.",
+    "redirected": "Give the address that answers itself: requests go to the named host only.",
+    "no usage": _COUNT_CHUNKS,
+    "wrong usage": _COUNT_CHUNKS,
+    "longer than asked": (
+        "The server ignores max_tokens: lengths of answers cannot be set, so that nothing can be measured."
+    ),
+    "rate limited": "Wait until the server takes requests again; a lower --concurrency asks for fewer at a time.",
+    "timed out": "Give it longer with --timeout, or ask for less with --prompt-tokens and --answer-tokens.",
+    "stalled": "Allow longer pauses inside an answer with --stall-seconds.",
+}
+"""What to do about a failure that ends a run, where its kind tells."""
+
+
 def problem_of(failed: Failed, target: Target, *, lists_models: bool = True) -> EndpointProblem:
     """A failure that ends a run before it began, with what to do about it; see `learn`."""
     hint = "See what the server logs."
-    if failed.kind == "not reached":
-        hint = "Check the address, and that the server is up."
-    elif failed.kind == "redirected":
-        hint = "Give the address that answers itself: requests go to the named host only."
-    elif failed.kind == "no usage":
-        hint = "With --count-chunks every chunk with content counts as a token; prompt tokens are words then."
-    elif failed.kind == "longer than asked":
-        hint = "The server ignores max_tokens: lengths of answers cannot be set, so that nothing can be measured."
+    if failed.kind in HINTS:
+        hint = HINTS[failed.kind]
     elif failed.status in (401, 403):
         hint = "Name the environment variable that holds the key with --api-key-variable."
     elif failed.status not in AWAY and (_is_page(failed.text) or (failed.status == 404 and not lists_models)):

@@ -23,9 +23,9 @@ from inferprint.measure.client import (
     learn,
     problem_of,
 )
-from inferprint.measure.load import Budget, Load, Steady, ask_patiently
-from inferprint.measure.meters.base import Meter
-from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, Window
+from inferprint.measure.load import PAUSE_AFTER_FAILURE_S, Budget, Load, Steady, ask_patiently
+from inferprint.measure.meters.base import NO_METER, Meter, Reading
+from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, Window, changes_of, too_short
 from inferprint.measure.observations import ObservationWriter, Row
 from inferprint.measure.plan import PROBES_PER_LENGTH, Point, SweepPlan
 from inferprint.measure.prompts import Prompts, is_close
@@ -50,10 +50,19 @@ MOST_FAILING = 0.05
 
 NAMES_SHOWN = 10
 
-NO_METER = "no energy was measured, as there is no meter: the rows hold times alone"
+NEARLY = 0.9
+"""Part of the longest time of a point from which on it was used: a window ends with a whole answer, a little before."""
+
+GIVEN_UP = "energy is given up, and the rows hold times alone"
 
 TOO_LONG = (*NOT_UNDERSTOOD, 413)
 """Statuses by which a server refuses lengths."""
+
+NOT_AGAIN = (*TOO_LONG, 401, 403)
+"""Statuses by which a server refuses a request that it would refuse again."""
+
+MOST_EARLY, FAR_FEWER = 0.5, 0.5
+"""Share of a point's answers that end early, and part of the asked length that they have, from which on it is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,8 @@ class Summary:
         Points in the order in which they were measured.
     notes
         What is to be known of all of them.
+    under_way
+        Requests that were given up before they had ended, as the sweep was over.
     stopped
         Why it ended before its last point; empty where it did not.
     """
@@ -88,6 +99,7 @@ class Summary:
     notes: list[str] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     answered: int = 0
+    under_way: int = 0
     sent: int = 0
     told_to_wait: int = 0
     sent_again: int = 0
@@ -116,6 +128,7 @@ class Summary:
                 "sent": self.sent,
                 "answered": self.answered,
                 "failed": dict(self.failures),
+                "under_way": self.under_way,
                 "told_to_wait": self.told_to_wait,
                 "sent_again": self.sent_again,
             },
@@ -233,7 +246,8 @@ class Sweep:
             )
         summary, points = self.summary, self.plan.points()
         budget = self.budget
-        summary.sent, summary.told_to_wait, summary.sent_again = budget.sent, budget.waits, budget.again
+        summary.sent, summary.under_way = self.client.asked, self.client.dropped
+        summary.told_to_wait, summary.sent_again = budget.waits, budget.again
         summary.seconds = time.monotonic() - self._begun if self._begun else 0.0
         summary.not_measured = points[len(summary.outcomes) :]
 
@@ -276,6 +290,8 @@ class Sweep:
         """The name to ask for: the given one, the model's own, or that of the only model."""
         given = self.client.target.model
         wanted = given or self.subject.model_id
+        if not (models or given):
+            self._note(f"the server lists no models: it is asked for '{wanted}'; --served-model names another")
         if not models or any(model.is_called(wanted) for model in models):
             return wanted
         if len(models) == 1 and not given:
@@ -358,8 +374,8 @@ class Sweep:
         """
         async with asyncio.timeout_at(self._end):
             failed = await self._prepare(point)
-        if failed is not None:
-            return Outcome(point, None, self._reason_of([failed], point))
+        if failed:
+            return Outcome(point, None, self._reason_of(failed, point, len(failed)))
         words = self._words[point.prompt_tokens]
         prefix_words = round(point.cached_share * words)
         prefix = self.prompts.prefix(prefix_words) if prefix_words else ""
@@ -378,8 +394,8 @@ class Sweep:
             steady = await load.run()
         finally:
             self._load = None
-        for outcome in (*load.outcomes, *load.late):
-            self._count(outcome)
+            for outcome in (*load.outcomes, *load.late):
+                self._count(outcome)
         reason = self._why_no_row(load, steady, point)
         if reason or steady is None:
             return Outcome(point, None, reason)
@@ -387,39 +403,52 @@ class Sweep:
         self.writer.append(row)
         return Outcome(point, row)
 
-    async def _prepare(self, point: Point) -> Failed | None:
-        """Find the prompt's length, and send a prefix that is to be cached."""
+    async def _prepare(self, point: Point) -> list[Failed]:
+        """Find the prompt's length, and send a prefix that is to be cached; the failures where one of them failed."""
         if point.prompt_tokens not in self._words:
             failed = await self._find_length(point.prompt_tokens)
-            if failed is not None:
-                self._refuse([failed], [(point.prompt_tokens, answer) for answer in self.plan.answer_tokens])
+            if failed:
+                self._refuse(failed, [(point.prompt_tokens, answer) for answer in self.plan.answer_tokens])
                 return failed
         words = self._words[point.prompt_tokens]
         prefix_words = round(point.cached_share * words)
-        if not prefix_words:
-            return None
-        prompt = self.prompts.fresh(words - prefix_words, self.prompts.prefix(prefix_words))
-        sent = await ask_patiently(self.client.ask, self.budget, prompt, 1)
-        if sent is not None:
-            self._count(sent)
-        return sent if isinstance(sent, Failed) else None
+        failures: list[Failed] = []
+        while prefix_words and _may_ask_again(failures):
+            prompt = self.prompts.fresh(words - prefix_words, self.prompts.prefix(prefix_words))
+            sent = await self._probe(prompt, failures)
+            if not isinstance(sent, Failed):
+                return []
+        return failures
 
-    async def _find_length(self, tokens: int) -> Failed | None:
-        """Find how many words give a prompt length."""
-        words = self.prompts.words_for(tokens)
+    async def _find_length(self, tokens: int) -> list[Failed]:
+        """Find how many words give a prompt length; the failures where no request for it was answered."""
+        words, failures, is_known = self.prompts.words_for(tokens), list[Failed](), False
         for _ in range(PROBES_PER_LENGTH):
-            answer = await ask_patiently(self.client.ask, self.budget, self.prompts.fresh(words), 1)
-            if answer is None:
-                break
-            self._count(answer)
+            answer = await self._probe(self.prompts.fresh(words), failures)
             if isinstance(answer, Failed):
-                return answer
-            if answer.n_in is None or is_close(answer.n_in, tokens):
+                if not _may_ask_again(failures):
+                    break
+                continue
+            is_known = True
+            if answer is None or answer.n_in is None or is_close(answer.n_in, tokens):
                 break
             self.prompts.learn(words, answer.n_in)
             words = self.prompts.words_for(tokens)
+        if not is_known:
+            return failures
         self._words[tokens] = words
-        return None
+        return []
+
+    async def _probe(self, prompt: str, failures: list[Failed]) -> Answered | Failed | None:
+        """One request for a single token, some time after one that failed; None without any budget."""
+        if failures:
+            await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
+        outcome = await ask_patiently(self.client.ask, self.budget, prompt, 1)
+        if outcome is not None:
+            self._count(outcome)
+        if isinstance(outcome, Failed):
+            failures.append(outcome)
+        return outcome
 
     def _why_no_row(self, load: Load, steady: Steady | None, point: Point) -> str:
         """Why a point gives no row; empty where it gives one."""
@@ -442,7 +471,7 @@ class Sweep:
             f"{count} x {kind} ({next(failed.text for failed in failures if failed.kind == kind)})"
             for kind, count in kinds.most_common()
         ]
-        reason = f"{len(failures)} of {of} requests failed: {', '.join(parts)}"
+        reason = f"{len(failures)} of {of} request{'' if of == 1 else 's'} failed: {', '.join(parts)}"
         self._refuse(failures, [(point.prompt_tokens, point.answer_tokens)])
         if failures[0].kind == "redirected" or failures[0].status in (401, 403):
             self.summary.stopped = problem_of(failures[0], self.client.target).message
@@ -457,10 +486,7 @@ class Sweep:
             }
 
     async def _row(self, point: Point, load: Load, steady: Steady) -> Row:
-        energy, remarks = await self._energy(steady)
-        if self._meter is not None and energy is None and not (self._no_energy or load.budget.left):
-            used_up = "requests of a point were used up before its meter had resolved it"
-            self._note(f"{used_up}: allow more with --max-requests")
+        energy, remarks = await self._energy(point, load, steady)
         if load.was_dropped:
             remarks.append("cut short by --max-seconds")
         if load.failures:
@@ -473,18 +499,31 @@ class Sweep:
         self._compare(point, row, steady)
         if energy is None or self._meter is None:
             return row
-        # One request at a time has no other beside it: what ended in the window is what it took.
-        rate = steady.counted_rate if point.concurrency == 1 else steady.rate
-        return energy_of(row, energy, rate, self._meter.boundary, self._idle_w)
+        return energy_of(row, point, steady, energy, self._meter.boundary, self._idle_w)
 
     def _compare(self, point: Point, row: Row, steady: Steady) -> None:
         """Say, once for the sweep, where prompts are not as they were asked for."""
         told, n_in, n_cached = "rows hold what the server counts", row.n_in_tokens, row.n_cached_tokens
+        self._say_short(point, steady)
         counted = all(answer.n_in is not None for answer in steady.answers)
         if n_in is not None and counted and abs(n_in / point.prompt_tokens - 1) > MISSED:
             self._note_once("n_in", f"a prompt of {point.prompt_tokens} tokens has {n_in:.4g} at the server: {told}")
         if n_cached and not point.cached_share:
             self._note_once("n_cached", f"{n_cached:.4g} tokens came from a cache where none were to: {told}")
+
+    def _say_short(self, point: Point, steady: Steady) -> None:
+        """Say, once for the sweep, that most answers end before they have the tokens that were asked for."""
+        answers = steady.answers
+        early = sum(answer.n_out < answer.asked for answer in answers)
+        if early <= MOST_EARLY * len(answers):
+            return
+        fewer = "far fewer" if steady.n_out < FAR_FEWER * point.answer_tokens else "fewer"
+        self._note_once(
+            f"n_out {fewer}",
+            f"answers of {point} have {fewer} tokens than asked, {steady.n_out:.4g} in the mean, as {early} of "
+            f"{len(answers)} ended before: rows hold what came. llama.cpp ends an answer where the context of its slot "
+            "is full; a server that does not take ignore_eos, where the model ends it",
+        )
 
     def _least_seconds(self) -> float:
         """How long a window has to be for the meter [s]."""
@@ -509,34 +548,60 @@ class Sweep:
             self._idle_w = self.summary.meter["idle_w"] = window.watts
         except MeterProblem as problem:
             # Nothing is drawn, or the counter sleeps: under load it will be seen again.
-            self._note(f"no power before the load: {problem.message}")
+            self._note(f"no power before the load: {problem}")
 
-    async def _energy(self, steady: Steady) -> tuple[Window | None, list[str]]:
+    async def _energy(self, point: Point, load: Load, steady: Steady) -> tuple[Window | None, list[str]]:
         """Energy of a window, or what is to be said where there is none."""
-        if self._recorder is None:
+        recorder = self._recorder
+        if recorder is None:
             return None, []
         if self._no_energy:
             return None, [f"no energy: {self._no_energy}"]
+        is_short = False
         try:
-            return await asyncio.to_thread(self._recorder.window, steady.start_s, steady.end_s), []
-        except MeterProblem as problem:
-            self._note(f"no energy: {problem}")
-            self._give_up(self._recorder, steady)
-            return None, [f"no energy: {problem.message}"]
+            window = await asyncio.to_thread(recorder.window, steady.start_s, steady.end_s, flag_short=True)
+            is_short = window.is_short
+            if not is_short:
+                return window, []
+            problem = too_short(window, recorder.meter.name)
+        except MeterProblem as met:
+            problem = met
+        self._give_up(recorder, steady)
+        if not self._no_energy:
+            hints = ["" if is_short else problem.hint, self._what_gives_more(load, steady, is_short=is_short)]
+            advice = " ".join([*filter(None, hints), "Other rows without energy say why themselves."])
+            self._note_once("no energy", f"no energy for {point}: {problem.message}\n  {advice}")
+        return None, [f"no energy: {problem.message}"]
+
+    def _what_gives_more(self, load: Load, steady: Steady, *, is_short: bool) -> str:
+        """What to change for a window that its meter can resolve, by what ended it; empty where it was long enough."""
+        if not load.budget.left:
+            return "Its requests were used up before the meter had resolved it: allow more with --max-requests."
+        if not is_short:
+            return ""
+        if steady.seconds >= NEARLY * self._longest_s:
+            return "Allow a point more time with --seconds."
+        return "Let more answers of a point count with --requests."
 
     def _give_up(self, recorder: Recorder, steady: Steady) -> None:
-        """After a window without energy: no later point waits for a meter that stands still or can resolve none."""
+        """After a window without energy: no later point waits for a meter that is lost, still or can resolve none."""
         meter, resolution = recorder.meter, recorder.meter.resolution_s
-        self._still_s = self._still_s + steady.seconds if _is_still(recorder, steady) else 0.0
+        try:
+            shown = {reading.joules for reading in _since(steady.start_s, recorder)}
+        except MeterProblem as lost:
+            self._no_energy = lost.message
+            hint = f"\n  {lost.hint}" if lost.hint else ""
+            self._note(f"{lost.message}: {GIVEN_UP}{hint}")
+            return
+        self._still_s = self._still_s + steady.seconds if len(shown) <= 1 else 0.0
         enough = LEAST_RESOLUTIONS * resolution if math.isfinite(resolution) else LONGEST_STILL_S
-        # Windows end with a whole answer, so that some are a little shorter than they may be.
-        if self._still_s >= 0.9 * min(enough, self._longest_s):
+        if self._still_s >= NEARLY * min(enough, self._longest_s):
             self._no_energy = f"{meter.name} stood still under load for {self._still_s:.3g} s"
         elif math.isfinite(resolution) and enough > self._longest_s:
             needed = f"{meter.name} needs {_needed_s(meter):.3g} s for a point"
             self._no_energy = f"{needed}, which has {self._longest_s:.3g} s (--seconds)"
         if self._no_energy:
-            self._note(f"{self._no_energy}: energy is given up, and the rows hold times alone")
+            self._note(f"{self._no_energy}: {GIVEN_UP}")
 
     def _count(self, outcome: Answered | Failed) -> None:
         if isinstance(outcome, Failed):
@@ -561,11 +626,23 @@ def _needed_s(meter: Meter) -> float:
     return 1.1 * LEAST_RESOLUTIONS * max(meter.resolution_s, FINEST_READING_S)
 
 
-def _is_still(recorder: Recorder, steady: Steady) -> bool:
-    """Whether a meter that can be read showed nothing new in a window."""
-    try:
-        readings = recorder.readings()
-    except MeterProblem:
-        return False
-    shown = {reading.joules for reading in readings if reading.at_s >= steady.start_s}
-    return len(shown) <= 1
+def _since(moment_s: float, recorder: Recorder) -> list[Reading]:
+    """What a meter showed since a moment.
+
+    Raises
+    ------
+    MeterProblem
+        It can be read no more, or its readings cannot be.
+    """
+    readings = recorder.readings()
+    changes_of(readings, recorder.meter.name)
+    return [reading for reading in readings if reading.at_s >= moment_s]
+
+
+def _may_ask_again(failures: Sequence[Failed]) -> bool:
+    """Whether a request that failed so often may be answered where it is sent once more."""
+    if not failures:
+        return True
+    last = failures[-1]
+    again = last.kind not in ("redirected", "timed out") and last.status not in NOT_AGAIN
+    return again and len(failures) < PROBES_PER_LENGTH

@@ -163,6 +163,11 @@ class Steady:
         return len(self.answers) / self.seconds
 
     @property
+    def pause_share(self) -> float:
+        """Share of the window in which a single worker had no request in flight."""
+        return max(0.0, 1.0 - self.in_flight - self.failed_in_flight)
+
+    @property
     def tokens_per_s(self) -> float:
         """Answer tokens per second."""
         return self.rate * self.n_out

@@ -87,8 +87,11 @@ class SweepPlan:
     def __post_init__(self) -> None:
         for name, most in (("concurrencies", 100_000), ("prompt_tokens", MAX_TOKENS), ("answer_tokens", MAX_TOKENS)):
             _check_counts(name, getattr(self, name), most)
-        if not self.cached_shares or not all(0 <= share < 1 for share in self.cached_shares):
-            raise InvalidInput("cached_shares", "a share of the prompt is at least 0 and below 1")
+        if not self.cached_shares:
+            raise InvalidInput("cached_shares", "none is given")
+        for share in self.cached_shares:
+            if not 0 <= share < 1:
+                raise InvalidInput("cached_shares", f"{share:g} is no share of a prompt: at least 0 and below 1")
         if self.requests_per_point is not None and self.requests_per_point < 1:
             raise InvalidInput("requests_per_point", f"{self.requests_per_point} requests: one is the least")
         for name in ("seconds_per_point", "max_seconds"):

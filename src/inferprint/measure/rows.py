@@ -26,6 +26,9 @@ BUNCHED = 1.5
 ANSWERED_LEAST = 0.5
 """Part of the requests in flight from which on a row need not say how many are answered at a time."""
 
+PAUSES_SAID = 0.02
+"""Share of pauses between requests from which on the row of a single one says it."""
+
 MISSED = 0.05
 """Part by which a length misses what was asked before a row says so."""
 
@@ -81,22 +84,31 @@ def point_row(
     )
 
 
-def energy_of(row: Row, energy: Window, rate: float, boundary: Boundary, idle_w: float | None) -> Row:
+def energy_of(row: Row, point: Point, steady: Steady, energy: Window, boundary: Boundary, idle_w: float | None) -> Row:
     """The row with the energy of its window.
+
+    One request at a time has no other beside it: what ended in the window is what it took, less what the machine draws
+    idle in the client's pauses between two requests.
 
     Parameters
     ----------
     energy
         Of the steady window.
-    rate
-        Requests per second of it.
     idle_w
         Power of what is metered before the load [W]; None where it is not known.
     """
     of_gpus = boundary == "gpu_only"
-    request_j = energy.watts / rate
+    alone = point.concurrency == 1
+    request_j = energy.watts / (steady.counted_rate if alone else steady.rate)
     prompts_only = row.serving_mode == "prefill_only"
     note = row.note or ""
+    if alone and idle_w is not None:
+        # No pause draws more than the mean.
+        request_j -= min(idle_w, energy.watts) * steady.pause_share / steady.counted_rate
+    if alone and steady.pause_share > PAUSES_SAID:
+        what = "the idle power in them is not in the energy" if idle_w is not None else "their energy is in it"
+        note += f"; pauses between requests were {steady.pause_share:.1%} of the time: {what}"
+        note += "" if idle_w is not None else ", as no idle power is known"
     if idle_w is not None and not of_gpus:
         note += f"; idle {idle_w:.4g} W"
     return replace(

@@ -17,13 +17,12 @@ from inferprint.measure.gpu.plan import GpuPlan, GpuPoint, layers_for, layers_th
 from inferprint.measure.gpu.rows import Idle, Part, Subject, point_row
 from inferprint.measure.gpu.shapes import Shape
 from inferprint.measure.gpu.timing import measure
-from inferprint.measure.meters.base import Meter
+from inferprint.measure.meters.base import NO_METER, Meter
 from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, Window
 from inferprint.measure.observations import ObservationWriter, Row
 
 LONGEST_METER_WAIT_S = 120.0
 SETTLE_S = 5.0
-NO_METER = "no energy was measured, as there is no meter: the rows hold times alone"
 OVER = "the time of the run was over"
 
 

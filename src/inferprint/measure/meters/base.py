@@ -33,6 +33,9 @@ BOUNDARIES: Mapping[Boundary, str] = {
 """The boundaries, each with what is inside."""
 
 
+NO_METER = "no energy was measured, as there is no meter: the rows hold times alone"
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a meter showed at a moment.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,9 @@ from inferprint.usage.times import moment
 
 TIMES, POWERS = ("time", "timestamp", "datetime"), ("watts", "power_w", "watt", "power")
 """Names of the columns, the first that is there."""
+
+LINE = "2026-11-20T09:00:00Z,431.5"
+"""What a line looks like."""
 
 
 @dataclass
@@ -41,9 +46,10 @@ class WallMeter:
 
     @property
     def resolution_s(self) -> float:
-        """Usual time between two lines [s]."""
-        kept = self.readings()
-        gaps = [later.at_s - earlier.at_s for earlier, later in pairwise(kept)]
+        """Usual time between two lines of those that could be read [s]."""
+        with suppress(MeterProblem):
+            self.readings()
+        gaps = [later.at_s - earlier.at_s for earlier, later in pairwise(self._kept)]
         return median(gaps) if gaps else float("inf")
 
     def read(self) -> Reading:
@@ -61,7 +67,8 @@ class WallMeter:
         try:
             found = self.path.stat()
         except OSError as error:
-            raise MeterProblem(f"cannot read {self.path}: {error.strerror}", hint="wall:FILE.csv") from error
+            hint = "Leave the file where it is, and let it grow, until the run has ended."
+            raise MeterProblem(f"cannot read {self.path}: {error.strerror}", hint=hint) from error
         stamp = (found.st_size, found.st_mtime_ns)
         if stamp != self._stamp:
             powers = [Power(power.at_s + self.clock_s, power.watts) for power in powers_of(self.path)]
@@ -93,7 +100,7 @@ def powers_of(path: Path) -> list[Power]:
     if None in columns:
         raise MeterProblem(
             f"{path}: columns {', '.join(heads) or 'none'}; needed are {TIMES[0]} and {POWERS[0]}",
-            hint="A line: 2026-11-20T09:00:00Z,431.5",
+            hint=f"A line: {LINE}",
         )
     at, power = columns
     powers: list[Power] = []
@@ -101,9 +108,13 @@ def powers_of(path: Path) -> list[Power]:
         if not any(cell.strip() for cell in row):
             continue
         try:
-            found = _power(row[at or 0].strip(), row[power or 0].strip(), path.name)
-        except (IndexError, ValueError) as error:
-            raise MeterProblem(f"{path}, line {number}: '{','.join(row)}' has no time or no power: {error}") from error
+            found = _power([cell.strip() for cell in row], at or 0, power or 0, len(heads))
+        except ValueError as error:
+            raise MeterProblem(
+                f"{path}, line {number}: '{','.join(row)}' has no time or no power: {error}",
+                hint=f"A line: {LINE}, the watts with a decimal point.",
+            ) from error
+        checked(found.watts, f"{path.name}, line {number},")
         if powers and found.at_s <= powers[-1].at_s:
             raise MeterProblem(
                 f"{path}, line {number}: {row[at or 0]} with {found.watts:g} W is not after the line before",
@@ -115,11 +126,21 @@ def powers_of(path: Path) -> list[Power]:
     return powers
 
 
-def _power(time_text: str, watts_text: str, name: str) -> Power:
-    when = moment(time_text)
+def _power(cells: Sequence[str], at: int, power: int, columns: int) -> Power:
+    """The power of a line, which has its time and power in these columns of so many."""
+    if len(cells) <= max(at, power):
+        raise ValueError(f"{len(cells)} of {columns} columns")
+    if any(cells[columns:]):
+        # As of "42,5", whose watts would be read as 42.
+        raise ValueError(f"{len(cells)} values for {columns} columns")
+    when = moment(cells[at])
     if when is None:
-        raise ValueError(f"'{time_text}' is no time")
-    return Power(when.timestamp(), checked(float(watts_text), name))
+        raise ValueError(f"'{cells[at]}' is no time")
+    try:
+        watts = float(cells[power])
+    except ValueError:
+        raise ValueError(f"'{cells[power]}' is no number of watts") from None
+    return Power(when.timestamp(), watts)
 
 
 def _open(argument: str) -> Meter:

@@ -41,6 +41,9 @@ SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.5
 SURPLUS_S = 2.0
 """Time that a meter gets beyond its usual spacing to show the end of a window [s]."""
 
+LEAST_OFFSET_S = 900.0
+"""Least difference between the times of two zones [s]."""
+
 LATEST_LOOK_S = 30.0
 """Time after that in which this package may come to look at the meter, on a machine that is busy [s]."""
 
@@ -125,12 +128,17 @@ def energy_between(
         raise _stands_still(name, Reading(end_s, last), end_s - start_s)
     window = Window(start_s, end_s, last - first, max(spacing, resolution_s))
     if window.is_short and not flag_short:
-        raise MeterProblem(
-            f"{name}: {window.seconds:.3g} s with {window.joules:.4g} J are too short for a meter that shows a new "
-            f"value every {window.resolution_s:.3g} s",
-            hint=f"Measure {LEAST_RESOLUTIONS * window.resolution_s:.3g} s at least.",
-        )
+        raise too_short(window, name)
     return window
+
+
+def too_short(window: Window, name: str) -> MeterProblem:
+    """What is to be said of a window that is too short for its meter (see `Window.is_short`)."""
+    return MeterProblem(
+        f"{name}: {window.seconds:.3g} s with {window.joules:.4g} J are too short for a meter that shows a new "
+        f"value every {window.resolution_s:.3g} s",
+        hint=f"Measure {LEAST_RESOLUTIONS * window.resolution_s:.3g} s at least.",
+    )
 
 
 def changes_of(readings: Sequence[Reading], name: str = "the meter") -> list[Reading]:
@@ -178,18 +186,29 @@ def _check_covered(changes: Sequence[Reading], last: Reading, start_s: float, en
     first, newest = changes[0], changes[-1]
     if start_s < first.at_s:
         raise MeterProblem(
-            f"{name}: its first reading, {first.joules:.6g} J, is {first.at_s - start_s:.3g} s after the beginning of "
-            "the window",
-            hint="Begin to read the meter before the work begins; check that its times are in UTC.",
+            f"{name}: its first reading, {first.joules:.6g} J, is {_seconds(first.at_s - start_s)} after the beginning "
+            "of the window",
+            hint=_other_clock(first.at_s - start_s) or "Begin to read the meter before the work begins.",
         )
     if end_s > newest.at_s:
         # Only what was looked at stood still.
         still = last.at_s - newest.at_s if last.at_s >= end_s else 0.0
         what = f"stands still at {newest.joules:.6g} J for {still:.3g} s" if still > 0 else "has no later reading"
         raise MeterProblem(
-            f"{name} {what}, and the window ends {end_s - newest.at_s:.3g} s after its last value",
-            hint="Read the meter until after the work has ended; check that its times are in UTC.",
+            f"{name} {what}, and the window ends {_seconds(end_s - newest.at_s)} after its last value",
+            hint=_other_clock(end_s - newest.at_s) or "Read the meter until after the work has ended.",
         )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds >= LEAST_OFFSET_S else f"{seconds:.3g} s"
+
+
+def _other_clock(off_s: float) -> str:
+    """What to do where readings are off by so much that their clock is another one; empty where it need not be [s]."""
+    if off_s < LEAST_OFFSET_S:
+        return ""
+    return "Are its times those of another zone? They are to be in UTC, or to name their offset, as +02:00."
 
 
 def _check_gaps(
