@@ -114,8 +114,8 @@ def _details(
 def _unknown_engine(situation: Situation, case: Case, shape: ModelShape, form: Form) -> Any:
     """Factor on energy and time for what is not known of the engine: its age, and a service's layout of experts.
 
-    A form of the node's own knows all of that; only a kind of model of which nothing was measured stays uncertain. Where
-    times alone are a node's own, energy is a power over them, in which the engine's age is already.
+    A form of the node's own knows all of that; only a kind of model of which nothing was measured stays uncertain.
+    Where times alone are a node's own, energy is a power over them, in which the engine's age is already.
     """
     if is_own(form.id) or situation.only_times_are_own:
         unlike = situation.physics_only and not situation.measured_by(form)
