@@ -98,7 +98,7 @@ def test_a_file_of_sizes_is_scored_as_a_bare_list(tmp_path):
     found = json.loads(call("validate", "--parameters", str(path), "--json"))
     assert set(found[0]) >= {"target", "form", "models", "median_factor", "within2x_pct", "coverage95_pct",
                              "upper_coverage_pct", "upper_over_true"}  # fmt: skip
-    assert "refused 1 rows" in call("validate", "--parameters", str(path))
+    assert "refused 1 row:" in call("validate", "--parameters", str(path))
 
 
 def test_nothing_heavy_is_imported():
