@@ -9,7 +9,7 @@ if [ $# -gt 0 ]; then
     exec "$python" -m pytest "$@"
 fi
 
-apart="tests/cli tests/docs tests/service"
+apart="tests/calibration tests/cli tests/docs tests/service"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 ignored=$(for folder in $apart; do printf ' --ignore=%s' "$folder"; done)
