@@ -268,7 +268,11 @@ class Load:
             outcome = await self.client.ask(prompt, answer_tokens)
         finally:
             span = (outcome.started, outcome.ended) if outcome is not None else (began, time.monotonic())
-            (self._failed if isinstance(outcome, Failed) else self._spans).append(span)
+            if not isinstance(outcome, Failed):
+                self._spans.append(span)
+            elif not outcome.is_stale:
+                # What the server cannot have seen loaded nothing.
+                self._failed.append(span)
         if isinstance(outcome, Answered):
             self._answering.append((outcome.first_token, outcome.last_token))
         return outcome
