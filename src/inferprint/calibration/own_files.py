@@ -12,7 +12,7 @@ from inferprint.calibration.fit import form_text
 from inferprint.calibration.own import Own
 from inferprint.catalogue import Catalogue, Node
 from inferprint.catalogue.compose import read_folder
-from inferprint.catalogue.own import OWN_FORMS, own_form_id
+from inferprint.catalogue.own import OWN_FORMS, SOURCE, own_form_id
 from inferprint.catalogue.schema import field_types, table_of
 from inferprint.errors import FileProblem
 from inferprint.provenance.source import Source
@@ -86,7 +86,7 @@ def _plain(value: object) -> object:
 def own_source(node_id: str, files: Sequence[Path]) -> Source:
     """The source that the records of a node cite: its measurements, by the names of their files."""
     names = ", ".join(sorted(path.name for path in files))
-    return Source(id=f"own:{node_id}", title=f"Measured on {node_id}: {names}", url="", licence="the user's own")
+    return Source(id=f"{SOURCE}{node_id}", title=f"Measured on {node_id}: {names}", url="", licence="the user's own")
 
 
 def write_own(own: Own, source: Source, folder: Path, base: Catalogue) -> list[Path]:

@@ -10,7 +10,6 @@ from typing import Literal
 from inferprint.errors import InvalidInput
 from inferprint.measure.gpu.shapes import Shape
 
-Precision = Literal["bf16", "fp8", "fp32"]
 WEIGHT_BYTES: dict[str, float] = {"bf16": 2.0, "fp8": 1.0, "fp32": 4.0}
 VALUE_BYTES: dict[str, float] = {"bf16": 2.0, "fp8": 2.0, "fp32": 4.0}
 """Bytes of a weight of a block, and of a value of the KV cache, the head and what passes between layers."""
