@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the tests. Arguments are passed to pytest; without any, all tests run: in three processes, since most use one core
-# and those of measurements mostly wait, and then those that measure how fast something is, with the machine to themselves.
+# and those of measurements mostly wait, so that the others give way to them; and then those that measure how fast
+# something is, with the machine to themselves.
 set -u
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
@@ -16,11 +17,11 @@ logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 ignored=$(for folder in $second $third; do printf ' --ignore=%s' "$folder"; done)
 # Their caches would overwrite each other.
-"$python" -m pytest -p no:cacheprovider $second >"$logs/second" 2>&1 &
+nice "$python" -m pytest -p no:cacheprovider $second >"$logs/second" 2>&1 &
 of_second=$!
 "$python" -m pytest -p no:cacheprovider $third --ignore="$alone" >"$logs/third" 2>&1 &
 of_third=$!
-"$python" -m pytest -p no:cacheprovider $ignored
+nice "$python" -m pytest -p no:cacheprovider $ignored
 failed=$?
 wait "$of_second" || failed=1
 wait "$of_third" || failed=1
