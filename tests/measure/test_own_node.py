@@ -31,7 +31,8 @@ from inferprint.cli.commands import app
 
 pytest.importorskip("xllamacpp", reason="no llama.cpp")
 
-SIZE = Size(layers=4, width=256, heads=8, kv_heads=4, inner=704)
+SIZE = Size(layers=2, width=256, heads=8, kv_heads=4, inner=2816)
+"""Few layers with large inner sides: as in models of billions, their weights outweigh the attention to a short context."""
 IDLE_W, BUSY_W, NOISE_W, READING_S = 20.0, 35.0, 0.1, 0.05
 TARGET = 0.15
 
@@ -41,7 +42,7 @@ LOG = logging.getLogger(__name__)
 RECORDS = {
     "models/small.toml": f"""
 [[model]]
-id = "random-3m"
+id = "random-5m"
 developer = "nobody"
 architecture = "dense"
 total_params_b = {SIZE.params / 1e9}
@@ -139,7 +140,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     with real_server(model) as server, recorded_power(power, server.process.pid):
         for name in ("first", "second"):
             ran(
-                *("measure", "endpoint", f"{server.url}/v1", "--model", "random-3m", "--gpu", "test-box"),
+                *("measure", "endpoint", f"{server.url}/v1", "--model", "random-5m", "--gpu", "test-box"),
                 *("--engine", "llama.cpp-server", "--concurrency", "1,2,4", "--prompt-tokens", "64,256"),
                 *("--answer-tokens", "1,32,128", "--cached-share", "0,0.75", "--requests", 8, "--idle-seconds", 3),
                 *("--meter", f"wall:{power}", "--catalog", folder, "--out", here / f"{name}.csv"),
