@@ -32,7 +32,7 @@ from inferprint.cli.commands import app
 pytest.importorskip("xllamacpp", reason="no llama.cpp")
 
 SIZE = Size(layers=2, width=256, heads=8, kv_heads=4, inner=2816)
-"""Few layers with large inner sides: as in models of billions, their weights outweigh the attention to a short context."""
+"""Few layers with large inner sides: as in models of billions, their weights outweigh attention to a short context."""
 IDLE_W, BUSY_W, NOISE_W, READING_S = 20.0, 35.0, 0.1, 0.05
 TARGET = 0.15
 
