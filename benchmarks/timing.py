@@ -27,10 +27,15 @@ def by_turns(first: Callable[[], None], second: Callable[[], None], rounds: int)
 
 
 def process(arguments: Sequence[str]) -> Callable[[], None]:
-    """A call that runs a fresh process and fails when it does."""
+    """A call that runs a fresh process and fails when it does.
+
+    It keeps compiled modules, as every installation does, also where this machine is set not to: that would compile
+    the package anew each time, but not what was installed beside it.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def call() -> None:
-        subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, env=environment)
 
     return call
 
