@@ -12,20 +12,12 @@ import pytest
 from tests.measure.server_here import Asked, free_port, odd_server
 
 from inferprint.errors import EndpointProblem, InvalidInput
-from inferprint.measure.client import (
-    STALE_SECONDS,
-    Answered,
-    Client,
-    Failed,
-    Served,
-    Target,
-    _Broken,
-    _Stream,
-    base_of,
-    learn,
-)
+from inferprint.measure.answers import Answered, Broken, Failed, Stream
+from inferprint.measure.client import STALE_SECONDS, Client, Served
 from inferprint.measure.load import Budget, ask_patiently
+from inferprint.measure.meeting import learn
 from inferprint.measure.scrape import is_loopback
+from inferprint.measure.target import Target, base_of
 
 
 def ask(url: str, tokens: int = 4, **options) -> Answered | Failed:
@@ -106,7 +98,7 @@ def test_times_and_counts() -> None:
 
 
 def test_chunks_that_come_together() -> None:
-    stream, token = _Stream(12, bytes.decode), b'data: {"choices": [{"text": " a"}]}\n\n'
+    stream, token = Stream(12, bytes.decode), b'data: {"choices": [{"text": " a"}]}\n\n'
     for at in (1.0, 1.02, 1.04):
         stream.feed(4 * token, at)
     assert (stream.chunks, stream.bursts) == (12, 3)
@@ -114,12 +106,12 @@ def test_chunks_that_come_together() -> None:
 
 
 def test_tiny_pieces_of_a_long_line_are_put_together_once() -> None:
-    stream, begun = _Stream(12, bytes.decode), time.process_time()
+    stream, begun = Stream(12, bytes.decode), time.process_time()
     for _ in range(1_000_000):
         stream.feed(b"x", 1.0)
     assert time.process_time() - begun < 20  # with every piece joined anew, it takes minutes
     assert stream.rest == 1_000_000 * b"x"
-    with pytest.raises(_Broken, match="a line of more than 4,000,000 bytes"):
+    with pytest.raises(Broken, match="a line of more than 4,000,000 bytes"):
         stream.feed(3_000_001 * b"x", 1.0)
 
 

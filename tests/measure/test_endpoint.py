@@ -29,15 +29,18 @@ from inferprint import Catalogue
 from inferprint.calibration.observations import read_files
 from inferprint.cli.commands import app
 from inferprint.errors import DoesNotFit, EndpointProblem, FileProblem, InvalidInput, MeterProblem
-from inferprint.measure.client import Answered, Client, Target, base_of
-from inferprint.measure.endpoint import Outcome, Summary, Sweep, Watch
+from inferprint.measure.answers import Answered
+from inferprint.measure.client import Client
+from inferprint.measure.endpoint import Summary, Sweep
 from inferprint.measure.load import Steady
 from inferprint.measure.meters.base import Reading
 from inferprint.measure.meters.wall_csv import WallMeter
 from inferprint.measure.meters.windows import Window
 from inferprint.measure.observations import ObservationWriter, Row
+from inferprint.measure.outcomes import Outcome, Watch
 from inferprint.measure.plan import Point, SweepPlan
 from inferprint.measure.rows import Subject, energy_of, point_row
+from inferprint.measure.target import Target, base_of
 from inferprint.measure.verdicts import Waiting
 
 SUBJECT = Subject("llama-3.1-8b", "h100_80gb_sxm", 1, engine="llama.cpp")
@@ -155,7 +158,7 @@ def test_a_prompt_that_does_not_fit_is_skipped(real: RealServer, tmp_path: Path)
 def test_a_server_that_dies_leaves_its_rows(model: Path, tmp_path: Path) -> None:
     with real_server(model) as server:
 
-        def kill(outcome: Outcome) -> None:
+        def kill(outcome: Outcome[Point]) -> None:
             if outcome.point.answer_tokens == 3:
                 server.process.send_signal(signal.SIGKILL)
                 server.process.wait()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inferprint.measure.client import Answered, Failed
+from inferprint.measure.answers import Answered, Failed
 from inferprint.measure.load import Budget, Load, Steady
 from inferprint.measure.plan import Point
 

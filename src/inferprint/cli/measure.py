@@ -18,12 +18,13 @@ from inferprint.cli.elsewhere import ask_first, ask_for_meter
 from inferprint.cli.interrupted import ended_by, exit_early
 from inferprint.cli.lazy import LazyGroup
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
+from inferprint.cli.progress import watching
 from inferprint.errors import FileProblem, InvalidInput, MeterProblem, UnknownName
 
 if TYPE_CHECKING:
     from inferprint.catalogue import Catalogue
     from inferprint.measure.client import Client
-    from inferprint.measure.endpoint import Outcome, Summary, Watch
+    from inferprint.measure.endpoint import Summary
     from inferprint.measure.meters.base import Meter
     from inferprint.measure.plan import SweepPlan
     from inferprint.measure.rows import Subject
@@ -147,10 +148,10 @@ def endpoint_command(url: str, out: Path, add: bool, yes: bool, as_json: bool, *
     rows so far. Failed requests are counted by kind and are in no time.
     """
     _need_httpx()
-    from inferprint.measure.client import base_of
     from inferprint.measure.endpoint import Sweep
     from inferprint.measure.observations import ObservationWriter
     from inferprint.measure.scrape import is_loopback
+    from inferprint.measure.target import base_of
 
     base = base_of(url)
     with _options_named():
@@ -161,7 +162,7 @@ def endpoint_command(url: str, out: Path, add: bool, yes: bool, as_json: bool, *
         _announce(base, plan, metered=meter is not None)
         if not here and not yes:
             ask_first("url", base, f"Send them to {base}?")
-        with _watch() as watch:
+        with watching("requests") as watch:
             sweep = Sweep(
                 client,
                 plan,
@@ -291,7 +292,8 @@ def _node_of(catalogue: Catalogue, name: str | None) -> str | None:
 
 
 def _client_of(base: str, options: dict[str, Any]) -> Client:
-    from inferprint.measure.client import Client, Target
+    from inferprint.measure.client import Client
+    from inferprint.measure.target import Target
 
     for name, flag in (("timeout_s", "--timeout"), ("stall_seconds", "--stall-seconds")):
         if not 0 < options[name] < math.inf:
@@ -314,7 +316,7 @@ def _client_of(base: str, options: dict[str, Any]) -> Client:
 
 def _header(text: str) -> tuple[str, str, bool]:
     """A header as name and value, and whether it is a secret, which is read from the environment alone."""
-    from inferprint.measure.client import SECRET_HEADERS
+    from inferprint.measure.target import SECRET_HEADERS
 
     name, colon, value = (part.strip() for part in text.partition(":"))
     if not (colon and name and value and name.isascii() and value.isascii()):
@@ -369,19 +371,6 @@ def _announce(base: str, plan: SweepPlan, *, metered: bool) -> None:
         f"in {plan.max_seconds:,.0f} s",
         file=sys.stderr,
     )
-
-
-@contextmanager
-def _watch() -> Iterator[Watch]:
-    from inferprint.cli.progress import progress
-    from inferprint.measure.endpoint import Watch
-
-    def done(outcome: Outcome) -> None:
-        if outcome.row is None:
-            print(f"no row for {outcome.point}: {outcome.reason}", file=sys.stderr)
-
-    with progress("requests") as report:
-        yield Watch(say=lambda text: print(text, file=sys.stderr), progress=report, done=done)
 
 
 HEADINGS = ("in flight", "in", "cached", "out", "ttft ms", "itl ms", "request s", "tokens/s", "J/request", "J/token")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from inferprint.cli.elsewhere import ask_for_meter
 from inferprint.cli.interrupted import ended_by, exit_early
 from inferprint.cli.options import CATALOG, JSON, catalogue_of
+from inferprint.cli.progress import watching
 from inferprint.errors import InvalidInput, UnknownName
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inferprint.measure.gpu.device import Device
     from inferprint.measure.gpu.plan import GpuPlan
     from inferprint.measure.gpu.rows import Subject
-    from inferprint.measure.gpu.run import GpuRun, Outcome, Summary, Watch
+    from inferprint.measure.gpu.run import GpuRun, Summary
     from inferprint.measure.gpu.shapes import Shape
 
 DEFAULT_MODEL, MIXTURE = "llama-3.1-8b", "qwen3-30b-a3b"
@@ -144,7 +144,7 @@ def _run_all(
         if place and _cannot(device, subject):
             continue
         share = replace(plan, max_seconds=left / (len(runs) - place))
-        with _watch() as watch:
+        with watching("points") as watch:
             run = make(shape, subject, share, watch=watch)
             summaries.append(run.summary)
             run.run()
@@ -217,19 +217,6 @@ def _known_as(catalogue: Catalogue, name: str) -> str | None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-@contextmanager
-def _watch() -> Iterator[Watch]:
-    from inferprint.cli.progress import progress
-    from inferprint.measure.gpu.run import Watch
-
-    def done(outcome: Outcome) -> None:
-        if outcome.row is None:
-            print(f"no row for {outcome.point}: {outcome.reason}", file=sys.stderr)
-
-    with progress("points") as report:
-        yield Watch(say=_say, progress=report, done=done)
 
 
 HEADINGS = ("batch", "in", "cached", "out", "step ms", "tokens/s", "J/request", "J/token")

@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inferprint.measure.outcomes import Outcome, Watch
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -41,6 +45,19 @@ def progress(what: str = "rows") -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def watching(what: str) -> Iterator[Watch[Any]]:
+    """Tells of a measurement on standard error: its progress, what holds for all of it, and points without a row."""
+    from inferprint.measure.outcomes import Watch
+
+    def done(outcome: Outcome[Any]) -> None:
+        if outcome.row is None:
+            print(f"no row for {outcome.point}: {outcome.reason}", file=sys.stderr)
+
+    with progress(what) as report:
+        yield Watch(say=lambda text: print(text, file=sys.stderr), progress=report, done=done)
 
 
 STEPS = {"read": ("reading", "MB", 1e6), "cards": ("cards", "cards", 1.0), "rows": ("estimating", "rows", 1.0)}

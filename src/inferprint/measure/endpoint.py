@@ -3,57 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from inferprint.errors import EndpointProblem, MeterProblem
-from inferprint.measure.client import (
-    NOT_UNDERSTOOD,
-    OWNERS,
-    Answered,
-    Client,
-    Failed,
-    Served,
-    learn,
-    problem_of,
-)
+from inferprint.errors import EndpointProblem
+from inferprint.measure.answers import Answered, Failed
+from inferprint.measure.client import OWNERS, Client, Served
 from inferprint.measure.load import PAUSE_AFTER_FAILURE_S, Budget, Load, Steady, ask_patiently
-from inferprint.measure.meters.base import NO_METER, Meter, Reading
-from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, Window, changes_of, too_short
+from inferprint.measure.meeting import NOT_UNDERSTOOD, learn, problem_of
+from inferprint.measure.meters.base import Meter
 from inferprint.measure.observations import ObservationWriter, Row
+from inferprint.measure.outcomes import Outcome, Outcomes, Watch
 from inferprint.measure.plan import PROBES_PER_LENGTH, Point, SweepPlan
 from inferprint.measure.prompts import Prompts, is_close
-from inferprint.measure.rows import MISSED, Subject, energy_of, point_row
+from inferprint.measure.rows import MISSED, Subject, point_row
+from inferprint.measure.sweep_energy import SweepEnergy
 from inferprint.measure.verdicts import Cache, Waiting
 
 EMPTY_POINTS = 3
 """Points in a row without a row after which a sweep stops."""
 
 FIRST_PROMPT_WORDS = 16
-LONGEST_UNKNOWN_WAIT_S = 120.0
-"""Longest wait for a meter of which it is not known how often it shows a new value [s]."""
-
-FINEST_READING_S = 0.05
-"""Time between two readings of a meter that shows more than is read of it [s]."""
-
-LONGEST_STILL_S = 30.0
-"""Time under load without a new value after which a meter stands still, where its usual one is not known [s]."""
-
 MOST_FAILING = 0.05
 """Requests in flight that fail, for each one that is answered, beyond which a point gives no row."""
 
 NAMES_SHOWN = 10
-
-NEARLY = 0.9
-"""Part of the longest time of a point from which on it was used: a window ends with a whole answer, a little before."""
-
-GIVEN_UP = "energy is given up, and the rows hold times alone"
 
 TOO_LONG = (*NOT_UNDERSTOOD, 413)
 """Statuses by which a server refuses lengths."""
@@ -65,98 +43,38 @@ MOST_EARLY, FAR_FEWER = 0.5, 0.5
 """Share of a point's answers that end early, and part of the asked length that they have, from which on it is said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a point: its row, or why there is none; `is_known` where that follows from what others showed."""
-
-    point: Point
-    row: Row | None
-    reason: str = ""
-    is_known: bool = False
-
-
 @dataclass(slots=True)
-class Summary:
+class Summary(Outcomes[Point]):
     """What a sweep did, as far as it came.
 
     Attributes
     ----------
-    outcomes
-        Points in the order in which they were measured.
-    notes
-        What is to be known of all of them.
     under_way
         Requests that were given up before they had ended, as the sweep was over.
-    stopped
-        Why it ended before its last point; empty where it did not.
     """
 
     url: str
     served_model: str
     seed: str
-    outcomes: list[Outcome] = field(default_factory=list)
-    not_measured: list[Point] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     answered: int = 0
     under_way: int = 0
     sent: int = 0
     told_to_wait: int = 0
     sent_again: int = 0
-    meter: dict[str, Any] | None = None
-    stopped: str = ""
-    seconds: float = 0.0
-
-    @property
-    def rows(self) -> list[Row]:
-        """The rows that were written."""
-        return [outcome.row for outcome in self.outcomes if outcome.row is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain data."""
-        return {
-            "url": self.url,
-            "served_model": self.served_model,
-            "rows": [row.to_dict() for row in self.rows],
-            "without_row": [
-                {"point": str(outcome.point), "reason": outcome.reason}
-                for outcome in self.outcomes
-                if outcome.row is None
-            ],
-            "not_measured": [str(point) for point in self.not_measured],
-            "requests": {
-                "sent": self.sent,
-                "answered": self.answered,
-                "failed": dict(self.failures),
-                "under_way": self.under_way,
-                "told_to_wait": self.told_to_wait,
-                "sent_again": self.sent_again,
-            },
-            "energy": self.meter,
-            "notes": self.notes,
-            "stopped": self.stopped or None,
-            "seconds": round(self.seconds, 3),
-            "prompt_seed": self.seed,
+        requests = {
+            "sent": self.sent,
+            "answered": self.answered,
+            "failed": dict(self.failures),
+            "under_way": self.under_way,
+            "told_to_wait": self.told_to_wait,
+            "sent_again": self.sent_again,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who is told of a sweep.
-
-    Attributes
-    ----------
-    say
-        Told a sentence that concerns the whole run.
-    progress
-        Told requests sent, and how many there will be by all that is known.
-    done
-        Told what came of a point.
-    """
-
-    say: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int | None], None] = lambda _done, _total: None
-    done: Callable[[Outcome], None] = lambda _: None
+        about = {"url": self.url, "served_model": self.served_model, "prompt_seed": self.seed}
+        return {**about, "requests": requests, **self.told()}
 
 
 class Sweep:
@@ -188,22 +106,19 @@ class Sweep:
         writer: ObservationWriter,
         *,
         meter: Meter | None = None,
-        watch: Watch | None = None,
+        watch: Watch[Point] | None = None,
         idle_seconds: float = 10.0,
         seed: str | None = None,
     ) -> None:
         self.client, self.plan, self.subject, self.writer = client, plan, subject, writer
         self.prompts = Prompts(seed)
         self.summary = Summary(client.target.url, client.target.model, self.prompts.seed)
-        self._meter, self._watch, self._idle_seconds = meter, watch or Watch(), idle_seconds
+        self._watch = watch or Watch()
+        self._energy = SweepEnergy(meter, plan.seconds_per_point, self._note, idle_seconds=idle_seconds)
         self.budget = Budget(plan.most_requests(metered=meter is not None), self._progress)
         self._expected, self._later = plan.usual_requests, 0
         self._load: Load | None = None
-        self._still_s = 0.0
-        self._no_energy = ""
         self._told: set[str] = set()
-        self._recorder: Recorder | None = None
-        self._idle_w: float | None = None
         self._begun = self._end = 0.0
         self._run = datetime.now(tz=UTC)
         self._words: dict[int, int] = {}
@@ -248,6 +163,7 @@ class Sweep:
         budget = self.budget
         summary.sent, summary.under_way = self.client.asked, self.client.dropped
         summary.told_to_wait, summary.sent_again = budget.waits, budget.again
+        summary.meter = self._energy.told
         summary.seconds = time.monotonic() - self._begun if self._begun else 0.0
         summary.not_measured = points[len(summary.outcomes) :]
 
@@ -263,7 +179,7 @@ class Sweep:
                     f"{self.client.target.url} gave no first answer in {self.plan.max_seconds:g} s",
                     hint="Give it more with --max-seconds.",
                 ) from None
-            with self._metering():
+            with self._energy.metering():
                 for place, point in enumerate(self.plan.points()):
                     if self.summary.stopped or not await self._measure(place, point):
                         return
@@ -323,19 +239,9 @@ class Sweep:
             self._note(f"the server says that its version is {version}")
         self.subject = replace(subject, engine=engine, engine_version=version)
 
-    @contextmanager
-    def _metering(self) -> Iterator[None]:
-        if self._meter is None:
-            self._note(NO_METER)
-            yield
-            return
-        with Recorder(self._meter) as self._recorder:
-            yield
-
     async def _measure(self, place: int, point: Point) -> bool:
         """Measure a point; False where the sweep cannot go on."""
-        if self._recorder is not None and self.summary.meter is None:
-            await self._wait_idle(self._recorder)
+        await self._energy.wait_idle(self._end)
         if time.monotonic() >= self._end:
             return self._stop(f"--max-seconds {self.plan.max_seconds:g} are over")
         if self.budget.left < self.plan.sent(point):
@@ -364,7 +270,7 @@ class Sweep:
         self.summary.stopped = reason
         return False
 
-    async def _outcome(self, place: int, point: Point) -> Outcome:
+    async def _outcome(self, place: int, point: Point) -> Outcome[Point]:
         """Load the server as the point says, and write its row.
 
         Raises
@@ -385,7 +291,7 @@ class Sweep:
             point,
             lambda: self.prompts.fresh(words - prefix_words, prefix),
             counted=self.plan.counted(point),
-            least_seconds=self._least_seconds(),
+            least_seconds=self._energy.least_seconds(),
             most_seconds=self.plan.seconds_per_point,
             give_up_at=self._end,
         )
@@ -486,7 +392,7 @@ class Sweep:
             }
 
     async def _row(self, point: Point, load: Load, steady: Steady) -> Row:
-        energy, remarks = await self._energy(point, load, steady)
+        window, remarks = await self._energy.window(point, load, steady)
         if load.was_dropped:
             remarks.append("cut short by --max-seconds")
         if load.failures:
@@ -497,9 +403,7 @@ class Sweep:
         row = point_row(row_id, self.subject, point, steady, remarks, self._cache.shown_by(point))
         row = replace(row, source_path=self.client.target.url, date=f"{self._run:%Y-%m-%d}")
         self._compare(point, row, steady)
-        if energy is None or self._meter is None:
-            return row
-        return energy_of(row, point, steady, energy, self._meter.boundary, self._idle_w)
+        return row if window is None else self._energy.added_to(row, point, steady, window)
 
     def _compare(self, point: Point, row: Row, steady: Steady) -> None:
         """Say, once for the sweep, where prompts are not as they were asked for."""
@@ -525,84 +429,6 @@ class Sweep:
             "is full; a server that does not take ignore_eos, where the model ends it",
         )
 
-    def _least_seconds(self) -> float:
-        """How long a window has to be for the meter [s]."""
-        if self._meter is None or self._recorder is None or self._no_energy:
-            return 0.0
-        return min(_needed_s(self._meter), self._longest_s)
-
-    @property
-    def _longest_s(self) -> float:
-        """How long a point may wait for its meter [s]."""
-        known = self._meter is not None and math.isfinite(self._meter.resolution_s)
-        return self.plan.seconds_per_point if known else min(self.plan.seconds_per_point, LONGEST_UNKNOWN_WAIT_S)
-
-    async def _wait_idle(self, recorder: Recorder) -> None:
-        """Meter the server while it waits for work."""
-        meter = recorder.meter
-        self.summary.meter = {"meter": meter.name, "boundary": meter.boundary, "idle_w": None}
-        start = time.monotonic()
-        await asyncio.sleep(max(0.1, min(self._idle_seconds, self._end - start)))
-        try:
-            window = await asyncio.to_thread(recorder.window, start, time.monotonic(), flag_short=True)
-            self._idle_w = self.summary.meter["idle_w"] = window.watts
-        except MeterProblem as problem:
-            # Nothing is drawn, or the counter sleeps: under load it will be seen again.
-            self._note(f"no power before the load: {problem}")
-
-    async def _energy(self, point: Point, load: Load, steady: Steady) -> tuple[Window | None, list[str]]:
-        """Energy of a window, or what is to be said where there is none."""
-        recorder = self._recorder
-        if recorder is None:
-            return None, []
-        if self._no_energy:
-            return None, [f"no energy: {self._no_energy}"]
-        is_short = False
-        try:
-            window = await asyncio.to_thread(recorder.window, steady.start_s, steady.end_s, flag_short=True)
-            is_short = window.is_short
-            if not is_short:
-                return window, []
-            problem = too_short(window, recorder.meter.name)
-        except MeterProblem as met:
-            problem = met
-        self._give_up(recorder, steady)
-        if not self._no_energy:
-            hints = ["" if is_short else problem.hint, self._what_gives_more(load, steady, is_short=is_short)]
-            advice = " ".join([*filter(None, hints), "Other rows without energy say why themselves."])
-            self._note_once("no energy", f"no energy for {point}: {problem.message}\n  {advice}")
-        return None, [f"no energy: {problem.message}"]
-
-    def _what_gives_more(self, load: Load, steady: Steady, *, is_short: bool) -> str:
-        """What to change for a window that its meter can resolve, by what ended it; empty where it was long enough."""
-        if not load.budget.left:
-            return "Its requests were used up before the meter had resolved it: allow more with --max-requests."
-        if not is_short:
-            return ""
-        if steady.seconds >= NEARLY * self._longest_s:
-            return "Allow a point more time with --seconds."
-        return "Let more answers of a point count with --requests."
-
-    def _give_up(self, recorder: Recorder, steady: Steady) -> None:
-        """After a window without energy: no later point waits for a meter that is lost, still or can resolve none."""
-        meter, resolution = recorder.meter, recorder.meter.resolution_s
-        try:
-            shown = {reading.joules for reading in _since(steady.start_s, recorder)}
-        except MeterProblem as lost:
-            self._no_energy = lost.message
-            hint = f"\n  {lost.hint}" if lost.hint else ""
-            self._note(f"{lost.message}: {GIVEN_UP}{hint}")
-            return
-        self._still_s = self._still_s + steady.seconds if len(shown) <= 1 else 0.0
-        enough = LEAST_RESOLUTIONS * resolution if math.isfinite(resolution) else LONGEST_STILL_S
-        if self._still_s >= NEARLY * min(enough, self._longest_s):
-            self._no_energy = f"{meter.name} stood still under load for {self._still_s:.3g} s"
-        elif math.isfinite(resolution) and enough > self._longest_s:
-            needed = f"{meter.name} needs {_needed_s(meter):.3g} s for a point"
-            self._no_energy = f"{needed}, which has {self._longest_s:.3g} s (--seconds)"
-        if self._no_energy:
-            self._note(f"{self._no_energy}: {GIVEN_UP}")
-
     def _count(self, outcome: Answered | Failed) -> None:
         if isinstance(outcome, Failed):
             self.summary.failures[outcome.kind] += 1
@@ -619,24 +445,6 @@ class Sweep:
         if about not in self._told:
             self._told.add(about)
             self._note(text)
-
-
-def _needed_s(meter: Meter) -> float:
-    """Length of a window that a meter resolves [s]; infinite as long as it has not shown two new values."""
-    return 1.1 * LEAST_RESOLUTIONS * max(meter.resolution_s, FINEST_READING_S)
-
-
-def _since(moment_s: float, recorder: Recorder) -> list[Reading]:
-    """What a meter showed since a moment.
-
-    Raises
-    ------
-    MeterProblem
-        It can be read no more, or its readings cannot be.
-    """
-    readings = recorder.readings()
-    changes_of(readings, recorder.meter.name)
-    return [reading for reading in readings if reading.at_s >= moment_s]
 
 
 def _may_ask_again(failures: Sequence[Failed]) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean
 
-from inferprint.measure.client import Answered, Client, Failed
+from inferprint.measure.answers import Answered, Failed
+from inferprint.measure.client import Client
 from inferprint.measure.plan import Point
 
 PAUSE_AFTER_FAILURE_S = 0.2

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from inferprint.measure.client import Answered
+from inferprint.measure.answers import Answered
 from inferprint.measure.load import Steady
 from inferprint.measure.meters.base import Boundary
 from inferprint.measure.meters.windows import Window

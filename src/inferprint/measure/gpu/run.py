@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,41 +19,22 @@ from inferprint.measure.gpu.shapes import Shape
 from inferprint.measure.gpu.timing import measure
 from inferprint.measure.meters.base import NO_METER, Meter
 from inferprint.measure.meters.windows import LEAST_RESOLUTIONS, Recorder, Window
-from inferprint.measure.observations import ObservationWriter, Row
+from inferprint.measure.observations import ObservationWriter
+from inferprint.measure.outcomes import Outcome, Outcomes, Watch
 
 LONGEST_METER_WAIT_S = 120.0
 SETTLE_S = 5.0
 OVER = "the time of the run was over"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a point: its row, or why there is none."""
-
-    point: GpuPoint
-    row: Row | None
-    reason: str = ""
-
-
 @dataclass(slots=True)
-class Summary:
-    """What a run did, as far as it came; `stopped` says why it ended before its last point."""
+class Summary(Outcomes[GpuPoint]):
+    """What a run on one device did, as far as it came."""
 
     device: str
     shape: Shape
     subject: Subject
     layers_built: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
-    not_measured: list[GpuPoint] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    meter: dict[str, Any] | None = None
-    stopped: str = ""
-    seconds: float = 0.0
-
-    @property
-    def rows(self) -> list[Row]:
-        """The rows that were written."""
-        return [outcome.row for outcome in self.outcomes if outcome.row is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain data."""
@@ -67,27 +48,8 @@ class Summary:
             "block_params": shape.block_params,
             "active_block_params": shape.active_block_params,
             "head_params": shape.head_params,
-            "rows": [row.to_dict() for row in self.rows],
-            "without_row": [
-                {"point": str(outcome.point), "reason": outcome.reason}
-                for outcome in self.outcomes
-                if outcome.row is None
-            ],
-            "not_measured": [str(point) for point in self.not_measured],
-            "energy": self.meter,
-            "notes": self.notes,
-            "stopped": self.stopped or None,
-            "seconds": round(self.seconds, 3),
+            **self.told(),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who is told: a sentence of the whole run, points done and in all, what came of a point."""
-
-    say: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int | None], None] = lambda _done, _total: None
-    done: Callable[[Outcome], None] = lambda _: None
 
 
 class GpuRun:
@@ -114,7 +76,7 @@ class GpuRun:
         writer: ObservationWriter,
         *,
         meter: Meter | None = None,
-        watch: Watch | None = None,
+        watch: Watch[GpuPoint] | None = None,
         idle_seconds: float = 10.0,
     ) -> None:
         self._device, self._shape, self._plan, self._writer = device, shape, plan, writer
@@ -243,7 +205,7 @@ class GpuRun:
             ) from error
         return stack
 
-    def _outcome(self, stack: Stack, point: GpuPoint) -> Outcome:
+    def _outcome(self, stack: Stack, point: GpuPoint) -> Outcome[GpuPoint]:
         window = self._shape.window
         reach = point.cached + point.fresh
         if window is not None and reach > window:
@@ -257,7 +219,7 @@ class GpuRun:
         self._device.release()
         return Outcome(point, None, reason)
 
-    def _measured(self, stack: Stack, point: GpuPoint) -> Outcome:
+    def _measured(self, stack: Stack, point: GpuPoint) -> Outcome[GpuPoint]:
         self._device.release()
         built = layers_for(
             point, self._shape, self._subject.precision, self.summary.layers_built, self._device.free_bytes()
